@@ -1,0 +1,276 @@
+//! Evidence about a request: answers, silence, late answers, late sends.
+
+use super::{Located, Reply, Work, told_of};
+use crate::{
+    id::AttemptRef,
+    limits,
+    money::{Amount, Currency},
+    outcome::{
+        CodeMeaning, Decision, DeclineAdvice, DeclineReason, Doubt, NetworkAnswer, Sent, Source, Told, ToldReason,
+    },
+    table::TableFault,
+    transaction::{AttemptState, Method, ReversalPolicy, ReversalReason, SeenApproval},
+};
+
+/// What an answer to an open attempt comes to.
+enum Judgement {
+    /// A yes, for this much.
+    Approved(Amount),
+    /// A yes for less, which the gateway cannot use.
+    UnwantedPartial(Amount),
+    /// A no.
+    Declined(DeclineReason, DeclineAdvice),
+    /// Neither; the amount where it says that something was approved.
+    Invalid(Option<Amount>),
+}
+
+impl Work<'_> {
+    pub(super) fn answer(&mut self, reference: &AttemptRef, answer: &NetworkAnswer) -> Result<Reply, TableFault> {
+        let Some(located) = self.located(reference)? else { return Ok(Reply::Ignored) };
+        let attempt = &located.transaction.operations[located.operation].attempts[located.attempt];
+        if attempt.state == AttemptState::Open {
+            self.decide(reference, located, answer)
+        } else {
+            self.late_answer(located, answer)
+        }
+    }
+
+    // ## Open => (Approved | Declined | Invalid)
+    fn decide(
+        &mut self,
+        reference: &AttemptRef,
+        mut located: Located,
+        answer: &NetworkAnswer,
+    ) -> Result<Reply, TableFault> {
+        let (operation, number) = (located.operation, located.attempt);
+        let judgement = judge(&located, answer);
+        let mark = self.mark;
+        let transaction = &mut located.transaction;
+        let gateway = transaction.gateway.clone();
+        let currency = transaction.currency;
+        let void_requested = transaction.operations[operation].void_requested;
+        let attempt = &mut transaction.operations[operation].attempts[number];
+        attempt.response_code = Some(answer.response_code);
+        let judgement = match judgement {
+            // Any approval after a void is told VOIDED (R12).
+            Judgement::UnwantedPartial(amount) if void_requested => Judgement::Approved(amount),
+            // What cannot be given back cannot be told as a no (R22).
+            Judgement::UnwantedPartial(amount) if attempt.terms.reversal_policy == ReversalPolicy::Never => {
+                Judgement::Invalid(Some(amount))
+            }
+            other => other,
+        };
+        let mut owes = None;
+        let told = match judgement {
+            Judgement::Approved(amount) => {
+                attempt.state = AttemptState::Approved(amount);
+                attempt.approvals.push(SeenApproval { approval_code: answer.approval_code.clone(), amount });
+                if void_requested {
+                    owes = Some((ReversalReason::Cancelled, Some(amount), amount));
+                    told_of(answer, Decision::Voided, Amount::ZERO, &mark)
+                } else {
+                    let full = amount == transaction.operations[operation].amount;
+                    let decision = if full { Decision::Approved } else { Decision::PartiallyApproved };
+                    told_of(answer, decision, amount, &mark)
+                }
+            }
+            Judgement::UnwantedPartial(amount) => {
+                attempt.state = AttemptState::Approved(amount);
+                attempt.approvals.push(SeenApproval { approval_code: answer.approval_code.clone(), amount });
+                owes = Some((ReversalReason::UnsupportedPartial, Some(amount), amount));
+                Told {
+                    source: Source::Switch,
+                    decline: Some((DeclineReason::PartialNotSupported, DeclineAdvice::None)),
+                    ..told_of(answer, Decision::Declined, Amount::ZERO, &mark)
+                }
+            }
+            Judgement::Declined(reason, advice) => {
+                attempt.state = AttemptState::Declined;
+                Told { decline: Some((reason, advice)), ..told_of(answer, Decision::Declined, Amount::ZERO, &mark) }
+            }
+            Judgement::Invalid(approved) => {
+                attempt.state = AttemptState::Invalid;
+                if let Some(amount) = approved {
+                    attempt.approvals.push(SeenApproval { approval_code: answer.approval_code.clone(), amount });
+                }
+                let approved = approved.filter(|_| !is_foreign(answer, currency));
+                return self.doubted(reference, located, ToldReason::InvalidNetworkAnswer, approved);
+            }
+        };
+        if matches!(told.decision, Decision::Approved | Decision::PartiallyApproved)
+            && matches!(transaction.operations[operation].method, Method::Authorize | Method::Verify)
+        {
+            let valid_ms = transaction.operations[operation].attempts[number].terms.valid_ms;
+            transaction.valid_until = mark.now.after_ms(valid_ms);
+        }
+        if operation == 0 && !answer.network_transaction_id.is_empty() {
+            transaction.network_transaction_id = answer.network_transaction_id.clone();
+        }
+        let kept = told.approved;
+        let is_settled_for_good = owes.is_none();
+        transaction.operations[operation].told = Some(told);
+        if let Some((reason, approved, amount)) = owes {
+            self.reverse(transaction, operation, number, reason, approved, amount)?;
+        }
+        let attempt = &transaction.operations[operation].attempts[number];
+        if attempt.reversal.is_none() {
+            let (link, stan) = (attempt.link.clone(), attempt.identity.stan);
+            self.free_stan(&link, stan, reference)?;
+        }
+        if is_settled_for_good {
+            self.release_day(&gateway, currency, &mut transaction.operations[operation], kept)?;
+        }
+        let reply = self.told(transaction, operation);
+        self.save(located.transaction, &[operation]);
+        Ok(reply)
+    }
+
+    // ## Open => TimedOut
+    pub(super) fn timed_out(&mut self, reference: &AttemptRef, doubt: Doubt) -> Result<Reply, TableFault> {
+        let Some(mut located) = self.located(reference)? else { return Ok(Reply::Ignored) };
+        let attempt = &mut located.transaction.operations[located.operation].attempts[located.attempt];
+        if attempt.state != AttemptState::Open {
+            return Ok(self.told(&located.transaction, located.operation));
+        }
+        let reason = match doubt {
+            Doubt::NoAnswer => ToldReason::NoAnswer,
+            Doubt::ConnectionLost => ToldReason::ConnectionLost,
+            Doubt::Garbled => ToldReason::InvalidNetworkAnswer,
+            Doubt::OwnerGone => ToldReason::OwnerGone,
+        };
+        attempt.state = if doubt == Doubt::Garbled { AttemptState::Invalid } else { AttemptState::TimedOut };
+        self.doubted(reference, located, reason, None)
+    }
+
+    /// The attempt is closed without a yes or a no: one entry tells so and makes the reversal (R3, b-2).
+    fn doubted(
+        &mut self,
+        reference: &AttemptRef,
+        mut located: Located,
+        reason: ToldReason,
+        approved: Option<Amount>,
+    ) -> Result<Reply, TableFault> {
+        let (operation, number) = (located.operation, located.attempt);
+        let transaction = &mut located.transaction;
+        let asked = transaction.operations[operation].amount;
+        let method = transaction.operations[operation].method;
+        let attempt = &transaction.operations[operation].attempts[number];
+        let reversible = method != Method::Verify && attempt.terms.reversal_policy == ReversalPolicy::Always;
+        let (link, stan) = (attempt.link.clone(), attempt.identity.stan);
+        let decision = if reversible { Decision::TimedOut } else { Decision::Unresolved };
+        let told = Told { reason: Some(reason), ..Told::by_switch(decision, Sent::Unknown, self.mark.position) };
+        transaction.operations[operation].told = Some(told);
+        if reversible {
+            let why = match reason {
+                ToldReason::InvalidNetworkAnswer => ReversalReason::InvalidResponse,
+                ToldReason::NoAnswer | ToldReason::ConnectionLost | ToldReason::OwnerGone => ReversalReason::Timeout,
+            };
+            // What is undone is the whole of what was asked, or of what was approved where that is more (R18).
+            let amount = approved.map_or(asked, |approved| approved.max(asked));
+            self.reverse(transaction, operation, number, why, approved, amount)?;
+        } else {
+            self.free_stan(&link, stan, reference)?;
+        }
+        let reply = self.told(transaction, operation);
+        self.save(located.transaction, &[operation]);
+        Ok(reply)
+    }
+
+    /// An answer to an attempt that is closed. What was told never changes; what the network may hold is undone (R13, S7).
+    fn late_answer(&mut self, mut located: Located, answer: &NetworkAnswer) -> Result<Reply, TableFault> {
+        let (operation, number) = (located.operation, located.attempt);
+        let asked = located.transaction.operations[operation].amount;
+        let attempt = &mut located.transaction.operations[operation].attempts[number];
+        if answer.response_code.meaning() != CodeMeaning::Approved {
+            if matches!(attempt.state, AttemptState::Approved(_)) {
+                attempt.conflicting_answer = true;
+                self.save(located.transaction, &[]);
+            }
+            return Ok(Reply::Recorded);
+        }
+        let amount = answer.approved.unwrap_or(asked);
+        let seen = SeenApproval { approval_code: answer.approval_code.clone(), amount };
+        if attempt.approvals.contains(&seen) {
+            return Ok(Reply::Recorded); // a second copy of one answer
+        }
+        if attempt.approvals.len() < limits::APPROVALS_MAX {
+            attempt.approvals.push(seen);
+        }
+        match attempt.state {
+            AttemptState::Approved(_) | AttemptState::Declined => attempt.conflicting_answer = true,
+            AttemptState::TimedOut | AttemptState::Invalid | AttemptState::NotSent(_) | AttemptState::Open => {
+                attempt.late_approval = true;
+            }
+        }
+        // An approval that was told and stands is not undone by a second one: one reversal would undo the first as well.
+        // One whose remainder was released stands with the rest.
+        let stands = matches!(attempt.state, AttemptState::Approved(_))
+            && attempt.reversal.as_ref().is_none_or(|reversal| reversal.reason == ReversalReason::Remainder);
+        let reversible = attempt.terms.reversal_policy == ReversalPolicy::Always
+            && located.transaction.operations[operation].method != Method::Verify;
+        if stands || !reversible {
+            self.save(located.transaction, &[]);
+            return Ok(Reply::Recorded);
+        }
+        let approved = Some(amount).filter(|_| !is_foreign(answer, located.transaction.currency));
+        self.undo_again(&mut located, approved)?;
+        self.save(located.transaction, &[operation]);
+        Ok(Reply::Recorded)
+    }
+
+    /// Bytes of a request left after its deadline or lease: whatever acknowledged a reversal before that proves nothing
+    /// (R13).
+    pub(super) fn late_send(&mut self, reference: &AttemptRef) -> Result<Reply, TableFault> {
+        let Some(mut located) = self.located(reference)? else { return Ok(Reply::Ignored) };
+        let (operation, number) = (located.operation, located.attempt);
+        let attempt = &located.transaction.operations[operation].attempts[number];
+        let reversible = attempt.terms.reversal_policy == ReversalPolicy::Always
+            && located.transaction.operations[operation].method != Method::Verify;
+        let closed_without_answer =
+            matches!(attempt.state, AttemptState::TimedOut | AttemptState::Invalid | AttemptState::NotSent(_));
+        if !reversible || !closed_without_answer {
+            return Ok(Reply::Recorded);
+        }
+        self.undo_again(&mut located, None)?;
+        self.save(located.transaction, &[operation]);
+        Ok(Reply::Recorded)
+    }
+
+    /// One more reversal: a new generation where there is a lane, a first one where there is none.
+    fn undo_again(&mut self, located: &mut Located, approved: Option<Amount>) -> Result<(), TableFault> {
+        let (operation, number) = (located.operation, located.attempt);
+        let asked = located.transaction.operations[operation].amount;
+        if located.transaction.operations[operation].attempts[number].reversal.is_some() {
+            self.renew_reversal(&mut located.transaction, operation, number, approved)
+        } else {
+            let amount = approved.map_or(asked, |approved| approved.max(asked));
+            let reason = ReversalReason::InvalidResponse;
+            self.reverse(&mut located.transaction, operation, number, reason, approved, amount)
+        }
+    }
+}
+
+fn judge(located: &Located, answer: &NetworkAnswer) -> Judgement {
+    let operation = &located.transaction.operations[located.operation];
+    let asked = operation.amount;
+    match answer.response_code.meaning() {
+        CodeMeaning::Unmapped => Judgement::Invalid(None),
+        CodeMeaning::Declined(reason, advice) => Judgement::Declined(reason, advice),
+        CodeMeaning::Approved => {
+            let approved = answer.approved.unwrap_or(asked);
+            if is_foreign(answer, located.transaction.currency) || approved > asked {
+                Judgement::Invalid(Some(approved))
+            } else if approved == asked || (operation.partial_supported && !approved.is_zero()) {
+                Judgement::Approved(approved)
+            } else {
+                Judgement::UnwantedPartial(approved)
+            }
+        }
+    }
+}
+
+/// True where the answer's amount is in another currency than the transaction's: such an amount says nothing about what a
+/// reversal undoes.
+fn is_foreign(answer: &NetworkAnswer, currency: Currency) -> bool {
+    answer.currency.is_some_and(|answered| answered != currency)
+}

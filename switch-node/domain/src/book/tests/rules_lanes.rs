@@ -1,0 +1,364 @@
+//! Lanes: when a reversal is final (R13), how much doubt a network may have (R23), what is parked and how it is closed (R25).
+
+use super::fixture::{
+    Books, IN_FLIGHT_MS, START, TIMEOUT_MS, amount, another_yes, ignored, recorded, refused, says, settled, told, yes,
+    yes_for,
+};
+use crate::{
+    entry::{Command, LaneAnswer, LaneKind},
+    limits,
+    outcome::{Decision, DeclineReason, LaneVerdict, NotSent},
+    refusal::Refusal,
+    transaction::{LaneState, Resolution, ReversalReason, Status},
+};
+
+const UNTIL_SETTLED_MS: u64 = IN_FLIGHT_MS;
+
+#[test]
+fn r13_an_acknowledgement_that_proves_a_match_is_final_at_once() {
+    for verdict in [LaneVerdict::Acknowledged, LaneVerdict::Duplicate] {
+        let mut books = Books::new();
+        let pay = books.unanswered("k1", 1000);
+        recorded(books.reversal(pay, verdict));
+        assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Acknowledged, vec![]));
+        ignored(books.reversal(pay, LaneVerdict::Refused));
+    }
+}
+
+#[test]
+fn r13_one_that_proves_nothing_must_be_repeated_after_the_in_flight_time() {
+    // A duplicate says no more than the acknowledgement of its first copy.
+    for verdict in [LaneVerdict::Acknowledged, LaneVerdict::Duplicate] {
+        let mut books = Books::new().with(|terms| terms.acknowledgement_proves_match = false);
+        let pay = books.unanswered("k1", 1000);
+        recorded(books.reversal(pay, verdict));
+        recorded(books.reversal(pay, verdict));
+        assert_eq!(books.lane_state(pay), LaneState::Pending, "both before the in-flight time was over");
+        assert!(books.reversal_of(pay).lane.doubted_once);
+        books.after(UNTIL_SETTLED_MS - 1);
+        recorded(books.reversal(pay, verdict));
+        assert_eq!(books.lane_state(pay), LaneState::Pending);
+        books.after(1);
+        recorded(books.reversal(pay, verdict));
+        assert_eq!(books.lane_state(pay), LaneState::Acknowledged);
+    }
+}
+
+#[test]
+fn r13_one_for_a_known_approval_is_final_whatever_the_profile() {
+    let mut books = Books::new().with(|terms| terms.acknowledgement_proves_match = false);
+    let pay = books.approved("k1", 1000);
+    settled(books.void(pay, "v1"));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!(books.lane_state(pay), LaneState::Acknowledged);
+    let pay = books.unanswered("k2", 1000);
+    recorded(books.answer(pay, yes()));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!(books.lane_state(pay), LaneState::Acknowledged);
+}
+
+#[test]
+fn r13_not_found_is_final_only_twice_and_after_the_in_flight_time() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
+    books.after(UNTIL_SETTLED_MS - 1);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::Pending, "a millisecond too early");
+    books.after(1);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::NotFound, vec![]));
+    assert_eq!(told(books.try_authorize("k1", 1000)), (Decision::TimedOut, 0));
+}
+
+#[test]
+fn r13_the_first_not_found_is_repeated_however_late_it_comes() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    books.after(10 * UNTIL_SETTLED_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
+    // What counts is when the copy that was answered was sent, not when its answer came.
+    let (lane, sent) = (books.lane_ref(LaneKind::Reversal, pay), START.after_ms(TIMEOUT_MS));
+    recorded(books.apply(Command::LaneAnswer(LaneAnswer { lane, verdict: LaneVerdict::NotFound, sent })));
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::NotFound);
+}
+
+#[test]
+fn r13_the_time_runs_from_the_deadline_even_after_an_early_end() {
+    let mut books = Books::new();
+    let pay = books.authorize("k1", 1000);
+    settled(books.doubt(pay, crate::outcome::Doubt::ConnectionLost)); // at once: ten seconds before its deadline
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    books.after(UNTIL_SETTLED_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
+    books.after(TIMEOUT_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::NotFound);
+}
+
+#[test]
+fn r13_not_found_is_never_final_once_an_approval_was_seen() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.answer(pay, yes()));
+    books.after(10 * UNTIL_SETTLED_MS);
+    for _ in 0..3 {
+        recorded(books.reversal(pay, LaneVerdict::NotFound));
+        assert_eq!(books.lane_state(pay), LaneState::Pending);
+    }
+}
+
+#[test]
+fn r13_a_late_approval_makes_every_earlier_acknowledgement_worthless() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    let first = books.reversal_of(pay).lane;
+    let old = books.lane_ref(LaneKind::Reversal, pay);
+    recorded(books.answer(pay, yes()));
+    let second = books.reversal_of(pay).lane;
+    assert_eq!((second.generation, second.state), (1, LaneState::Pending));
+    assert_ne!(first.identity.stan, second.identity.stan);
+    assert_eq!(first.identity.rrn, second.identity.rrn);
+    // An answer to the earlier generation, still on its way, proves nothing.
+    let now = books.now;
+    ignored(books.apply(Command::LaneAnswer(LaneAnswer {
+        lane: old.clone(),
+        verdict: LaneVerdict::Acknowledged,
+        sent: now,
+    })));
+    ignored(books.apply(Command::Park(old)));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    // Also after REVERSED: one more for each distinct approval, none for a second copy.
+    recorded(books.answer(pay, yes()));
+    assert_eq!(books.lane_state(pay), LaneState::Acknowledged);
+    recorded(books.answer(pay, another_yes("B2")));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 2));
+    recorded(books.answer(pay, says("05")));
+    assert_eq!(books.reversal_of(pay).lane.generation, 2, "a late no changes nothing");
+    assert_eq!(told(books.try_authorize("k1", 1000)), (Decision::TimedOut, 0));
+}
+
+#[test]
+fn r13_a_greater_late_approval_is_reversed_whole() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.answer(pay, yes_for(1500)));
+    let reversal = books.reversal_of(pay);
+    assert_eq!((reversal.approved, reversal.lane.amount), (Some(amount(1500)), amount(1500)));
+    assert_eq!(books.doubt_row("visa"), (1, 0, 1500));
+    let foreign = crate::outcome::NetworkAnswer { currency: Some(super::fixture::currency("JPY")), ..yes_for(90_000) };
+    recorded(books.answer(pay, foreign));
+    let reversal = books.reversal_of(pay);
+    assert_eq!((reversal.approved, reversal.lane.amount), (Some(amount(1500)), amount(1500)), "yen are no cents");
+}
+
+#[test]
+fn r13_an_approval_after_a_no_is_reversed_and_an_alarm() {
+    let mut books = Books::new().with_day_limit(5000);
+    let pay = books.authorize("k1", 1000);
+    settled(books.answer(pay, says("05")));
+    recorded(books.answer(pay, yes()));
+    assert!(books.attempt(pay).conflicting_answer);
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
+    let pay = books.authorize("k2", 1000);
+    settled(books.not_sent(pay, NotSent::TooLate));
+    recorded(books.answer(pay, yes()));
+    assert!(books.attempt(pay).late_approval);
+    assert_eq!((books.lane_state(pay), books.sums(pay)), (LaneState::Pending, [0; 5]));
+    assert_eq!(told(books.try_authorize("k2", 1000)), (Decision::Declined, 0));
+}
+
+#[test]
+fn r13_a_second_approval_of_what_stands_is_an_alarm_and_no_reversal() {
+    let mut books = Books::new();
+    let pay = books.approved("k1", 1000);
+    recorded(books.answer(pay, another_yes("B2")));
+    recorded(books.answer(pay, says("05")));
+    assert!(books.attempt(pay).conflicting_answer && books.attempt(pay).reversal.is_none());
+    assert_eq!(books.sums(pay), [1000, 0, 0, 0, 1000]);
+}
+
+/// Found while testing: a second approval turned the release of a remainder into the reversal of all that was captured.
+#[test]
+fn r13_a_second_approval_after_the_final_capture_leaves_what_was_captured() {
+    let mut books = Books::new();
+    let pay = books.approved("k1", 1000);
+    settled(books.capture(pay, "f1", 600, true));
+    recorded(books.answer(pay, another_yes("B2")));
+    let reversal = books.reversal_of(pay);
+    assert_eq!(
+        (reversal.reason, reversal.lane.amount, reversal.lane.generation),
+        (ReversalReason::Remainder, amount(400), 0)
+    );
+    assert_eq!(books.sums(pay), [1000, 600, 0, 0, 0]);
+}
+
+#[test]
+fn r13_a_late_send_makes_one_more_reversal() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    recorded(books.late_send(pay));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 1));
+    // Nothing left, it was said; something did.
+    let pay = books.authorize("k2", 1000);
+    settled(books.not_sent(pay, NotSent::TooLate));
+    recorded(books.late_send(pay));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 0));
+    // While it is open its time-out will do that; after an answer it did no harm.
+    let pay = books.authorize("k3", 1000);
+    recorded(books.late_send(pay));
+    settled(books.answer(pay, yes()));
+    recorded(books.late_send(pay));
+    assert!(books.attempt(pay).reversal.is_none());
+}
+
+/// Found while testing: the in-flight time was counted from the deadline although the request had left after it.
+#[test]
+fn r13_after_a_late_send_the_in_flight_time_runs_anew() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    books.after(2 * IN_FLIGHT_MS);
+    recorded(books.late_send(pay));
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
+    books.after(IN_FLIGHT_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.lane_state(pay), LaneState::NotFound);
+}
+
+#[test]
+fn r13_more_approvals_than_are_remembered_are_reversed_all_the_same() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    let more = u16::try_from(limits::APPROVALS_MAX).expect("few") + 3;
+    for n in 0..more {
+        recorded(books.answer(pay, another_yes(&format!("C{n}"))));
+    }
+    assert_eq!(books.reversal_of(pay).lane.generation, more);
+    assert_eq!(books.attempt(pay).approvals.len(), limits::APPROVALS_MAX);
+}
+
+#[test]
+fn r23_doubt_is_bounded_by_count() {
+    let mut books = Books::new().with(|terms| terms.doubt_count_max = 2);
+    let first = books.unanswered("k1", 10);
+    let pay = books.approved("k2", 10);
+    assert!(matches!(books.increment(pay, "f0", 1), crate::book::Reply::Dispatch(_)));
+    settled(books.answer((pay, 1), says("05")));
+    settled(books.capture(pay, "f1", 10, true)); // an advice is doubt as well
+    for reply in [books.try_authorize("k3", 1), books.try_authorize("k3", 1)] {
+        assert!(matches!(refused(reply), Refusal::Declined(DeclineReason::NetworkInDoubt, _)));
+    }
+    // What the cluster owes or was told is never refused: captures, voids, answers and time-outs commit.
+    settled(books.capture_of_another());
+    recorded(books.reversal(first, LaneVerdict::Acknowledged));
+    recorded(books.lane(LaneKind::Advice, (pay, 2), LaneVerdict::Acknowledged));
+    books.authorize("k3", 1);
+}
+
+impl Books {
+    /// A capture while the network is at its bound.
+    fn capture_of_another(&mut self) -> crate::book::Reply {
+        let bound = std::mem::take(&mut self.terms.doubt_count_max);
+        let pay = self.approved("another", 10);
+        self.terms.doubt_count_max = bound;
+        settled(self.capture(pay, "f1", 5, false));
+        recorded(self.lane(LaneKind::Advice, (pay, 1), LaneVerdict::Acknowledged));
+        self.capture(pay, "f1", 5, false)
+    }
+}
+
+#[test]
+fn r23_doubt_is_bounded_by_money() {
+    let mut books = Books::new().with(|terms| terms.doubt_amount_max = amount(1000));
+    books.unanswered("k1", 999);
+    let second = books.unanswered("k2", 1);
+    assert!(matches!(refused(books.try_authorize("k3", 1)), Refusal::Declined(DeclineReason::NetworkInDoubt, _)));
+    recorded(books.reversal(second, LaneVerdict::Acknowledged));
+    books.authorize("k3", 1);
+}
+
+#[test]
+fn r25_only_a_refusal_or_the_budget_parks_and_it_stays_owed() {
+    let mut books = Books::new();
+    let (slow, refused_lane) = (books.unanswered("k1", 1000), books.unanswered("k2", 500));
+    recorded(books.reversal(slow, LaneVerdict::TryAgain));
+    recorded(books.park(LaneKind::Reversal, slow));
+    ignored(books.park(LaneKind::Reversal, slow));
+    recorded(books.reversal(refused_lane, LaneVerdict::Refused));
+    assert_eq!(books.lane_state(slow), LaneState::Parked { refused: false });
+    assert_eq!(books.lane_state(refused_lane), LaneState::Parked { refused: true });
+    assert_eq!((books.doubt_row("visa"), books.owed().len()), ((2, 2, 1500), 2));
+    // Still tried at a slow rate: an answer counts.
+    recorded(books.reversal(slow, LaneVerdict::TryAgain));
+    recorded(books.reversal(slow, LaneVerdict::Refused));
+    assert_eq!(books.lane_state(slow), LaneState::Parked { refused: true });
+    recorded(books.reversal(slow, LaneVerdict::Acknowledged));
+    assert_eq!((books.lane_state(slow), books.doubt_row("visa")), (LaneState::Acknowledged, (1, 1, 500)));
+    // A late approval wakes a parked lane.
+    recorded(books.answer(refused_lane, yes()));
+    assert_eq!((books.lane_state(refused_lane), books.doubt_row("visa")), (LaneState::Pending, (1, 0, 500)));
+}
+
+#[test]
+fn r25_an_operator_resolves_a_reversal_both_ways() {
+    let mut books = Books::new().with_day_limit(10_000);
+    let (gone, stands) = (books.unanswered("k1", 1000), books.unanswered("k2", 500));
+    ignored(books.resolve(gone, Resolution::Reversed)); // not parked
+    for pay in [gone, stands] {
+        recorded(books.park(LaneKind::Reversal, pay));
+    }
+    assert_eq!(books.day_use(), 1500, "parked counts until resolved");
+    recorded(books.resolve(gone, Resolution::Reversed));
+    recorded(books.resolve(stands, Resolution::Stands));
+    assert_eq!((books.sums(gone), books.sums(stands)), ([0; 5], [500, 0, 0, 0, 500]), "the ledger is corrected");
+    assert_eq!((books.day_use(), books.doubt_row("visa"), books.owed()), (500, (0, 0, 0), vec![]));
+    for (pay, resolution) in [(gone, Resolution::Reversed), (stands, Resolution::Stands)] {
+        assert_eq!(books.lane_state(pay), LaneState::Resolved(resolution));
+        assert_eq!(books.transaction(pay).status(), Status::TimedOut);
+        ignored(books.resolve(pay, Resolution::Reversed));
+    }
+    let replay = settled(books.try_authorize("k2", 500));
+    assert_eq!(
+        (replay.told().decision, replay.reversal()),
+        (Decision::TimedOut, Some(LaneState::Resolved(Resolution::Stands)))
+    );
+    assert_eq!(books.events().last().and_then(|event| event.reversal), Some(LaneState::Resolved(Resolution::Stands)));
+}
+
+#[test]
+fn r25_an_operator_resolves_an_advice_both_ways() {
+    let mut books = Books::new();
+    let pay = books.approved("k1", 1000);
+    settled(books.capture(pay, "f1", 400, false));
+    settled(books.capture(pay, "f2", 100, false));
+    recorded(books.lane(LaneKind::Advice, (pay, 1), LaneVerdict::Refused));
+    recorded(books.lane(LaneKind::Advice, (pay, 2), LaneVerdict::NotFound));
+    assert_eq!(books.advice_of((pay, 2)).state, LaneState::Parked { refused: true });
+    recorded(books.resolve((pay, 1), Resolution::Reversed));
+    recorded(books.resolve((pay, 2), Resolution::Stands));
+    // Found while testing: a capture that the network never took was still counted, and could be refunded.
+    assert_eq!(books.sums(pay), [1000, 100, 0, 0, 900]);
+    assert_eq!(refused(books.refund(pay, "f3", 101)), Refusal::AmountExceeds { asked: amount(101), left: amount(100) });
+    assert_eq!(told(books.capture(pay, "f1", 400, false)), (Decision::Approved, 400), "what was told stays told");
+}
+
+#[test]
+fn r25_resolving_an_unused_reversal_of_a_refund_frees_what_it_took() {
+    let mut books = Books::new();
+    let pay = books.captured("k1", 1000);
+    books.refund(pay, "f1", 1000);
+    settled(books.time_out((pay, 2)));
+    recorded(books.reversal((pay, 2), LaneVerdict::Refused));
+    assert_eq!(books.sums(pay), [1000, 1000, 0, 1000, 0]);
+    recorded(books.resolve((pay, 2), Resolution::Stands));
+    assert_eq!(books.sums(pay), [1000, 1000, 1000, 0, 0]);
+    assert_eq!(refused(books.refund(pay, "f2", 1)), Refusal::AmountExceeds { asked: amount(1), left: amount(0) });
+}

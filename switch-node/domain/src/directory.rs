@@ -1,0 +1,446 @@
+//! What operators decide: gateways, networks, links, routes. Every change makes a new version and leaves a record with its
+//! author; that history is the audit trail. Directory and book never share an entry (R24).
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::{
+    id::{GatewayId, LinkId, MerchantId, NetworkId, RequestId, RouteId, TerminalId},
+    limits,
+    money::{Amount, Currency},
+    outcome::{AnswerText, ResponseCode},
+    table::{Key, Row, Table, TableFault},
+    time::LogTime,
+    transaction::{ReversalPolicy, Terms},
+};
+
+/// A tenant (R10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Id.
+    pub id: GatewayId,
+    /// SPIFFE ids that may act for it.
+    pub principals: Vec<String>,
+    /// False refuses new payments.
+    pub enabled: bool,
+    /// Merchants assigned to it.
+    pub merchants: BTreeMap<MerchantId, MerchantGrant>,
+    /// Limits by currency.
+    pub limits: BTreeMap<Currency, GatewayLimit>,
+}
+
+/// A merchant that a gateway may act for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MerchantGrant {
+    /// Terminals; empty allows every one.
+    pub terminals: Vec<TerminalId>,
+    /// Acquiring institution id.
+    pub acquirer: AnswerText,
+    /// False refuses its new payments.
+    pub enabled: bool,
+}
+
+/// A limit on a gateway's money in one currency; zero is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GatewayLimit {
+    /// Greatest amount of one operation.
+    pub per_operation: Amount,
+    /// Greatest sum of one UTC day of log time.
+    pub per_day: Amount,
+}
+
+/// A card network and its profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Id.
+    pub id: NetworkId,
+    /// False takes no new payments.
+    pub enabled: bool,
+    /// Attempt timer, milliseconds.
+    pub attempt_timeout_ms: u32,
+    /// Longest travel after the deadline, milliseconds.
+    pub in_flight_max_ms: u32,
+    /// Whether unanswered requests are reversed.
+    pub reversal_policy: ReversalPolicy,
+    /// Pause before a repeat, milliseconds; grows to 16 times that.
+    pub repeat_after_ms: u32,
+    /// Time at full rate before parking, milliseconds.
+    pub repeat_budget_ms: u32,
+    /// Bound of unresolved items.
+    pub doubt_count_max: u32,
+    /// Bound of unresolved money by currency, zero for none.
+    pub doubt_amount_max: Amount,
+    /// True where 00 proves a match.
+    pub acknowledgement_proves_match: bool,
+    /// Codes after which another network may be asked.
+    pub failover_codes: Vec<ResponseCode>,
+    /// Days an approval stays valid.
+    pub valid_days: u32,
+    /// Basis points by merchant category; `*` is every other.
+    pub capture_tolerance: BTreeMap<String, u32>,
+    /// True where expired authorizations are released.
+    pub release_expired: bool,
+    /// True where a reversal carries a trace number of its own.
+    pub reversal_has_own_stan: bool,
+}
+
+impl Network {
+    /// What an attempt of this network is decided under.
+    #[must_use]
+    pub fn terms(&self, merchant_category: &str) -> Terms {
+        let tolerance = self
+            .capture_tolerance
+            .get(merchant_category)
+            .or_else(|| self.capture_tolerance.get("*"))
+            .copied()
+            .unwrap_or(0);
+        Terms {
+            attempt_timeout_ms: self.attempt_timeout_ms,
+            in_flight_max_ms: self.in_flight_max_ms,
+            repeat_budget_ms: self.repeat_budget_ms,
+            reversal_policy: self.reversal_policy,
+            acknowledgement_proves_match: self.acknowledgement_proves_match,
+            reversal_has_own_stan: self.reversal_has_own_stan,
+            valid_ms: u64::from(self.valid_days) * crate::time::DAY_MS,
+            capture_tolerance_basis_points: tolerance,
+            doubt_count_max: self.doubt_count_max,
+            doubt_amount_max: self.doubt_amount_max,
+        }
+    }
+}
+
+/// A connection to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Id.
+    pub id: LinkId,
+    /// Network behind it.
+    pub network: NetworkId,
+    /// `host:port`.
+    pub address: String,
+    /// Name its certificate must carry.
+    pub server_name: String,
+    /// False signs off.
+    pub enabled: bool,
+    /// Most requests in flight per node.
+    pub in_flight_max: u32,
+    /// True where only the leader may connect.
+    pub exclusive: bool,
+    /// Acquiring institution id for sign-on.
+    pub institution: AnswerText,
+}
+
+/// A range of card numbers with a network for it. Bounds are numbers of 19 digits, see [`crate::card::Pan::range_key`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Id.
+    pub id: RouteId,
+    /// First number.
+    pub low: u64,
+    /// Last number.
+    pub high: u64,
+    /// Currencies; empty for all.
+    pub currencies: Vec<Currency>,
+    /// Least amount.
+    pub amount_min: Amount,
+    /// Greatest amount, `None` for no bound.
+    pub amount_max: Option<Amount>,
+    /// The smaller goes first within one range.
+    pub priority: u32,
+    /// The network.
+    pub network: NetworkId,
+    /// False skips it.
+    pub enabled: bool,
+    /// True where numbers carry a Luhn check digit (R22).
+    pub luhn: bool,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// Grows by one with every change.
+    pub version: u64,
+    /// Tenants.
+    pub gateways: BTreeMap<GatewayId, Gateway>,
+    /// Networks.
+    pub networks: BTreeMap<NetworkId, Network>,
+    /// Links.
+    pub links: BTreeMap<LinkId, Link>,
+    /// Routes.
+    pub routes: BTreeMap<RouteId, Route>,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Adds or replaces a gateway.
+    PutGateway(Gateway),
+    /// Adds or replaces a network.
+    PutNetwork(Network),
+    /// Adds or replaces a link.
+    PutLink(Link),
+    /// Adds or replaces a route.
+    PutRoute(Route),
+    /// Removes a gateway.
+    RemoveGateway(GatewayId),
+    /// Removes a network.
+    RemoveNetwork(NetworkId),
+    /// Removes a link.
+    RemoveLink(LinkId),
+    /// Removes a route.
+    RemoveRoute(RouteId),
+}
+
+/// Changes that are made together, by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryCommand {
+    /// The operator's key.
+    pub request_id: RequestId,
+    /// SPIFFE id of the operator.
+    pub author: String,
+    /// Version that was read; zero for any.
+    pub expected_version: u64,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// A change that was made: who, when, and what stood there before (audit).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRecord {
+    /// What was asked.
+    pub command: DirectoryCommand,
+    /// When.
+    pub time: LogTime,
+    /// What each change replaced, in the order of the changes: a change that would bring it back, `None` where nothing was.
+    pub before: Vec<Option<Change>>,
+}
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DirectoryRefusal {
+    /// The directory is not at the version that was read.
+    #[error("the directory is at version {is}, not {expected}: read it again")]
+    VersionMismatch {
+        /// Version it is at.
+        is: u64,
+        /// Version that was expected.
+        expected: u64,
+    },
+    /// No change, or more than [`limits::DIRECTORY_CHANGES_MAX`].
+    #[error("{0} changes; there must be 1 to {max}", max = limits::DIRECTORY_CHANGES_MAX)]
+    ChangeCount(usize),
+    /// A record of one kind too many.
+    #[error("more than {max} {0}", max = limits::DIRECTORY_RECORDS_MAX)]
+    TooMany(&'static str),
+    /// Something is named that does not exist.
+    #[error("{kind} {name} does not exist")]
+    Missing {
+        /// Kind of record.
+        kind: &'static str,
+        /// Its id.
+        name: String,
+    },
+    /// Something is still named by another record.
+    #[error("{kind} {name} is still used by {user}")]
+    InUse {
+        /// Kind of record.
+        kind: &'static str,
+        /// Its id.
+        name: String,
+        /// Who names it.
+        user: String,
+    },
+    /// A principal may act for one gateway only.
+    #[error("principal {principal} belongs to gateway {gateway}")]
+    PrincipalTaken {
+        /// SPIFFE id.
+        principal: String,
+        /// The gateway it acts for.
+        gateway: GatewayId,
+    },
+    /// A merchant may belong to one gateway only (R10).
+    #[error("merchant {merchant} belongs to gateway {gateway}")]
+    MerchantTaken {
+        /// Card acceptor id.
+        merchant: MerchantId,
+        /// The gateway it belongs to.
+        gateway: GatewayId,
+    },
+    /// A range ends before it begins.
+    #[error("the range of route {0} ends before it begins")]
+    RangeBackwards(RouteId),
+    /// A value out of its range.
+    #[error("{field} of {name} is {value}, allowed is {allowed}")]
+    OutOfRange {
+        /// Field.
+        field: &'static str,
+        /// Record.
+        name: String,
+        /// Value.
+        value: u64,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+}
+
+impl Directory {
+    /// Reads the directory from the table; an empty one where there is none yet.
+    ///
+    /// # Errors
+    /// [`TableFault`].
+    pub fn load(table: &dyn Table) -> Result<Self, TableFault> {
+        match table.get(&Key::Directory)? {
+            Some(Row::Directory(directory)) => Ok(*directory),
+            Some(_) => Err(TableFault("another row stands in the directory's place".into())),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Applies one command: all of its changes or none. Repeating a request_id changes nothing more.
+    ///
+    /// # Errors
+    /// Outer: [`TableFault`]. Inner: [`DirectoryRefusal`].
+    pub fn apply(
+        table: &mut dyn Table,
+        command: DirectoryCommand,
+        now: LogTime,
+    ) -> Result<Result<u64, DirectoryRefusal>, TableFault> {
+        if let Some(Row::Version(version)) = table.get(&Key::OperatorRequest(command.request_id.clone()))? {
+            return Ok(Ok(version));
+        }
+        let mut directory = Self::load(table)?;
+        if command.expected_version != 0 && command.expected_version != directory.version {
+            let (is, expected) = (directory.version, command.expected_version);
+            return Ok(Err(DirectoryRefusal::VersionMismatch { is, expected }));
+        }
+        if command.changes.is_empty() || command.changes.len() > limits::DIRECTORY_CHANGES_MAX {
+            return Ok(Err(DirectoryRefusal::ChangeCount(command.changes.len())));
+        }
+        let mut before = Vec::with_capacity(command.changes.len());
+        for change in &command.changes {
+            match directory.change(change.clone()) {
+                Ok(replaced) => before.push(replaced),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        if let Err(refusal) = directory.check() {
+            return Ok(Err(refusal));
+        }
+        directory.version += 1;
+        let version = directory.version;
+        table.put(Key::OperatorRequest(command.request_id.clone()), Row::Version(version));
+        table.put(
+            Key::DirectoryChange(version),
+            Row::DirectoryChange(Box::new(ChangeRecord { command, time: now, before })),
+        );
+        table.put(Key::Directory, Row::Directory(Box::new(directory)));
+        Ok(Ok(version))
+    }
+
+    fn change(&mut self, change: Change) -> Result<Option<Change>, DirectoryRefusal> {
+        let missing = |kind, name: &dyn ToString| DirectoryRefusal::Missing { kind, name: name.to_string() };
+        Ok(match change {
+            Change::PutGateway(gateway) => self.gateways.insert(gateway.id.clone(), gateway).map(Change::PutGateway),
+            Change::PutNetwork(network) => self.networks.insert(network.id.clone(), network).map(Change::PutNetwork),
+            Change::PutLink(link) => self.links.insert(link.id.clone(), link).map(Change::PutLink),
+            Change::PutRoute(route) => self.routes.insert(route.id.clone(), route).map(Change::PutRoute),
+            Change::RemoveGateway(id) => {
+                Some(Change::PutGateway(self.gateways.remove(&id).ok_or_else(|| missing("gateway", &id))?))
+            }
+            Change::RemoveNetwork(id) => {
+                Some(Change::PutNetwork(self.networks.remove(&id).ok_or_else(|| missing("network", &id))?))
+            }
+            Change::RemoveLink(id) => {
+                Some(Change::PutLink(self.links.remove(&id).ok_or_else(|| missing("link", &id))?))
+            }
+            Change::RemoveRoute(id) => {
+                Some(Change::PutRoute(self.routes.remove(&id).ok_or_else(|| missing("route", &id))?))
+            }
+        })
+    }
+
+    /// What must hold in the whole once every change is made.
+    fn check(&self) -> Result<(), DirectoryRefusal> {
+        for (kind, count) in [
+            ("gateways", self.gateways.len()),
+            ("networks", self.networks.len()),
+            ("links", self.links.len()),
+            ("routes", self.routes.len()),
+        ] {
+            if count > limits::DIRECTORY_RECORDS_MAX {
+                return Err(DirectoryRefusal::TooMany(kind));
+            }
+        }
+        let mut principals: BTreeMap<&str, &GatewayId> = BTreeMap::new();
+        let mut merchants: BTreeMap<&MerchantId, &GatewayId> = BTreeMap::new();
+        for gateway in self.gateways.values() {
+            if gateway.merchants.len() > limits::MERCHANTS_MAX {
+                return Err(DirectoryRefusal::TooMany("merchants of one gateway"));
+            }
+            for principal in &gateway.principals {
+                if let Some(other) = principals.insert(principal, &gateway.id).filter(|other| *other != &gateway.id) {
+                    return Err(DirectoryRefusal::PrincipalTaken {
+                        principal: principal.clone(),
+                        gateway: other.clone(),
+                    });
+                }
+            }
+            for merchant in gateway.merchants.keys() {
+                if let Some(other) = merchants.insert(merchant, &gateway.id) {
+                    return Err(DirectoryRefusal::MerchantTaken { merchant: merchant.clone(), gateway: other.clone() });
+                }
+            }
+        }
+        for network in self.networks.values() {
+            if !limits::ATTEMPT_TIMEOUT_MS.contains(&network.attempt_timeout_ms) {
+                return Err(DirectoryRefusal::OutOfRange {
+                    field: "attempt_timeout_ms",
+                    name: network.id.to_string(),
+                    value: u64::from(network.attempt_timeout_ms),
+                    allowed: "100 to 60000",
+                });
+            }
+        }
+        for network in self.networks.values() {
+            if !(1..=limits::VALID_DAYS_MAX).contains(&network.valid_days) {
+                return Err(DirectoryRefusal::OutOfRange {
+                    field: "valid_days",
+                    name: network.id.to_string(),
+                    value: u64::from(network.valid_days),
+                    allowed: "1 to 90",
+                });
+            }
+        }
+        for link in self.links.values() {
+            if !self.networks.contains_key(&link.network) {
+                let user = format!("link {}", link.id);
+                return Err(DirectoryRefusal::InUse { kind: "network", name: link.network.to_string(), user });
+            }
+            if !(1..=10_000).contains(&link.in_flight_max) {
+                return Err(DirectoryRefusal::OutOfRange {
+                    field: "in_flight_max",
+                    name: link.id.to_string(),
+                    value: u64::from(link.in_flight_max),
+                    allowed: "1 to 10000",
+                });
+            }
+        }
+        for route in self.routes.values() {
+            if route.low > route.high {
+                return Err(DirectoryRefusal::RangeBackwards(route.id.clone()));
+            }
+            if !self.networks.contains_key(&route.network) {
+                let user = format!("route {}", route.id);
+                return Err(DirectoryRefusal::InUse { kind: "network", name: route.network.to_string(), user });
+            }
+        }
+        Ok(())
+    }
+
+    /// The gateway that a principal may act for.
+    #[must_use]
+    pub fn gateway_of(&self, principal: &str) -> Option<&Gateway> {
+        self.gateways.values().find(|gateway| gateway.principals.iter().any(|known| known == principal))
+    }
+}

@@ -1,0 +1,73 @@
+//! Why the book refuses a command. A refusal stores nothing: the key may be used again (R17). The order of the variants is
+//! the order of precedence.
+
+use thiserror::Error;
+
+use crate::{id::Position, money::Amount, outcome::DeclineReason};
+
+/// Why a command was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The key is known under a fingerprint of another key version: compute it under this one and ask again (R16).
+    #[error("the request_id is stored under fingerprint key version {0}")]
+    FingerprintVersion(u32),
+    /// The key was used for something else (R16).
+    #[error("the request_id was used for another request")]
+    KeyReused,
+    /// The gateway first sent this key before the switch's memory begins (R9).
+    #[error("the request_id is older than the switch remembers")]
+    KeyTooOld,
+    /// No such transaction of this gateway (R10).
+    #[error("no such transaction")]
+    NotFound,
+    /// The original has no terminal answer yet; retry (R12).
+    #[error("the original is still in doubt; try again")]
+    InDoubt,
+    /// A row may hold only so many operations.
+    #[error("the transaction has {0} operations, which is the most it may have")]
+    TooManyOperations(usize),
+    /// It was voided.
+    #[error("the transaction is voided")]
+    AlreadyVoided,
+    /// Money was captured: refund it (R12).
+    #[error("the transaction is captured; refund it")]
+    UseRefund,
+    /// The original is not approved, or is no payment.
+    #[error("the original is not an approved authorization")]
+    NotAuthorized,
+    /// The network takes no reversals.
+    #[error("the network takes no reversals")]
+    NotReversible,
+    /// Its validity has ended (R9).
+    #[error("the authorization is no longer valid")]
+    Expired,
+    /// The final capture was made.
+    #[error("the final capture was made")]
+    FinallyCaptured,
+    /// Another currency than the original's (R11).
+    #[error("the currency is not the original's")]
+    CurrencyMismatch,
+    /// Zero (R11).
+    #[error("the amount must be greater than zero")]
+    AmountZero,
+    /// More than is left (R11).
+    #[error("amount {asked} is more than the {left} that are left")]
+    AmountExceeds {
+        /// Asked.
+        asked: Amount,
+        /// Left.
+        left: Amount,
+    },
+    /// The sum would pass the greatest amount (R11).
+    #[error("the sum would be greater than an amount may be")]
+    SumTooGreat,
+    /// The card data was shredded, so that nothing can be sent for this transaction.
+    #[error("the card data of this transaction is no longer kept")]
+    CardGone,
+    /// Told as a decline of the switch, and not stored (R17).
+    #[error("declined by the switch: {0:?}")]
+    Declined(DeclineReason, Position),
+    /// No trace number is free on the link.
+    #[error("no trace number is free on the link")]
+    TraceNumbersExhausted,
+}
