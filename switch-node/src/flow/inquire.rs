@@ -1,0 +1,122 @@
+//! Reading: GetTransaction, ListTransactions, and what became of a key (R15). Linearizable on any node.
+
+use std::ops::Bound;
+
+use switch_domain::{
+    book::Settled,
+    id::{GatewayId, RequestId, TransactionId},
+    money::{Amount, Currency},
+    refusal::Refusal,
+    table::{Key, RequestRow, Row},
+    transaction::{Method, Transaction},
+};
+use tokio::time::Instant;
+
+use super::{Flow, FlowError};
+
+/// What a read names.
+pub enum Named {
+    /// The switch's id.
+    Transaction(TransactionId),
+    /// The key of an authorization or a verification.
+    Request(RequestId),
+    /// The key of a follow-up, with its original.
+    FollowUp(TransactionId, RequestId),
+}
+
+/// A key whose call was lost, with what is left of the request.
+pub struct Inquiry {
+    /// Original of a follow-up.
+    pub original: Option<TransactionId>,
+    /// The key.
+    pub request_id: RequestId,
+    /// What was asked.
+    pub method: Method,
+    /// Amount, zero without one.
+    pub amount: Amount,
+    /// Currency, where there is one.
+    pub currency: Option<Currency>,
+}
+
+impl Flow {
+    /// Reads one transaction.
+    ///
+    /// # Errors
+    /// [`FlowError`]; a foreign one is a missing one (R10).
+    pub async fn transaction(
+        &self,
+        gateway: &GatewayId,
+        named: Named,
+        deadline: Instant,
+    ) -> Result<Transaction, FlowError> {
+        self.journal.read_barrier(deadline).await?;
+        let id = match named {
+            Named::Transaction(id) => id,
+            Named::Request(request_id) => self.find(gateway, None, &request_id)?,
+            Named::FollowUp(original, request_id) => self.find(gateway, Some(original), &request_id)?,
+        };
+        Ok(self.journal.transaction(gateway, id)?.ok_or(Refusal::NotFound)?)
+    }
+
+    fn find(
+        &self,
+        gateway: &GatewayId,
+        original: Option<TransactionId>,
+        request_id: &RequestId,
+    ) -> Result<TransactionId, FlowError> {
+        match self.journal.request(gateway, original, request_id)? {
+            Some(RequestRow::Operation { transaction, .. }) => Ok(transaction),
+            Some(RequestRow::Tombstone { .. }) | None => Err(Refusal::NotFound.into()),
+        }
+    }
+
+    /// Lists a tenant's transactions before `before`, newest first.
+    ///
+    /// # Errors
+    /// [`FlowError`].
+    pub async fn transactions(
+        &self,
+        gateway: &GatewayId,
+        before: Option<TransactionId>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Transaction>, FlowError> {
+        self.journal.read_barrier(deadline).await?;
+        let first = Key::Transaction(gateway.clone(), TransactionId::from_number(0));
+        let last = Key::Transaction(gateway.clone(), before.unwrap_or(TransactionId::from_number(u128::MAX)));
+        let rows = self.journal.reader().range_back(Bound::Included(&first), Bound::Excluded(&last), limit)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(_, row)| match row {
+                Row::Transaction(transaction) => Some(*transaction),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// What became of a key whose forwarded call broke: waits for the decision until the deadline. Carries no card data (R15).
+    ///
+    /// # Errors
+    /// [`FlowError::OutcomeUnknown`] where the key is not known: it may still be on its way.
+    pub async fn outcome_of(
+        &self,
+        gateway: &GatewayId,
+        asked: &Inquiry,
+        deadline: Instant,
+    ) -> Result<Settled, FlowError> {
+        self.journal.read_barrier(deadline).await?;
+        let Some(RequestRow::Operation { transaction, operation }) =
+            self.journal.request(gateway, asked.original, &asked.request_id)?
+        else {
+            return Err(FlowError::OutcomeUnknown);
+        };
+        // The key may have been used for something else before: its answer is none to this request (R16).
+        let found = self.journal.transaction(gateway, transaction)?.ok_or(FlowError::OutcomeUnknown)?;
+        let stored = found.operations.get(usize::from(operation)).ok_or(FlowError::OutcomeUnknown)?;
+        let same_currency = asked.currency.is_none_or(|currency| currency == found.currency);
+        if stored.method != asked.method || stored.amount != asked.amount || !same_currency {
+            return Err(FlowError::OutcomeUnknown);
+        }
+        self.journal.decided(gateway, transaction, operation, false, deadline).await?.ok_or(FlowError::OutcomeUnknown)
+    }
+}

@@ -1,0 +1,213 @@
+//! The path, one file for each thing a gateway may ask. [`authorize`] is the whole of it in a straight line.
+//!
+//! From the proposal of an `Open` on, the path runs in a task that the node owns; callers only wait for it, and their
+//! cancelling ends the waiting, never the attempt (R2).
+
+mod authorize;
+mod change;
+mod converse;
+mod gate;
+mod inquire;
+pub mod limits;
+mod watch;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+pub use change::CaptureAsked;
+pub use gate::Gate;
+pub use inquire::{Inquiry, Named};
+use switch_domain::{
+    directory::Gateway,
+    entry::{Command, Plan},
+    id::{GatewayId, Owner, RequestId, Slot, TransactionId},
+    refusal::Refusal,
+    table::TableFault,
+};
+use thiserror::Error;
+use tokio::{
+    sync::{Semaphore, watch::Receiver},
+    time::{Duration, Instant},
+};
+use tokio_util::task::TaskTracker;
+pub use watch::{EVENTS_AT_ONCE, WatchedEvent};
+
+use crate::{
+    journal::{Journal, Lost, ReadFault},
+    link::Links,
+    outcome::{Conversations, Courier},
+    router::Stop,
+    security::vault::{Vault, VaultFault},
+};
+
+/// Why a gateway gets no decision.
+#[derive(Debug, Error)]
+pub enum FlowError {
+    /// The book refuses; nothing is stored.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nothing was proposed: this node does not lead.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// Nothing terminal is known to be committed (R3).
+    #[error("it is not known what came of the request")]
+    OutcomeUnknown,
+    /// The key's first request is still under way and the caller's time is over (R16).
+    #[error("the request is still in progress")]
+    InProgress,
+    /// The caller's deadline is shorter than the attempt timer and its margin (R3).
+    #[error("the deadline leaves {left_ms} ms, this request needs {needed_ms} ms")]
+    DeadlineTooShort {
+        /// Left.
+        left_ms: u64,
+        /// Needed.
+        needed_ms: u64,
+    },
+    /// The deadline was long enough, and what is left of it is not: the switch has used it up before anything was begun.
+    #[error("the time ended before anything was begun")]
+    TimeUsedUp,
+    /// Too many flows are under way.
+    #[error("{0} requests are under way, which is the bound")]
+    Overloaded(usize),
+    /// The disk's reserve is touched: new payments are refused so that what is under way can commit (R23).
+    #[error("the disk is nearly full; an operator must free space")]
+    DiskReserve,
+    /// The node is leaving.
+    #[error("the node takes no new requests")]
+    Draining,
+    /// The read could not be confirmed.
+    #[error(transparent)]
+    Read(#[from] ReadFault),
+    /// The table is damaged; the node is stopping.
+    #[error(transparent)]
+    Table(#[from] TableFault),
+    /// The vault cannot seal or open.
+    #[error(transparent)]
+    Vault(#[from] VaultFault),
+    /// A watch token that has expired (R20).
+    #[error("the events after this token are no longer kept")]
+    TokenExpired,
+    /// A token this switch did not make.
+    #[error("the token is malformed")]
+    TokenMalformed,
+}
+
+/// What the path works with. One for each node.
+pub struct Flow {
+    journal: Journal,
+    links: Arc<Links>,
+    vault: Arc<Vault>,
+    courier: Arc<dyn Courier>,
+    conversations: Arc<Conversations>,
+    tasks: TaskTracker,
+    room: Arc<Semaphore>,
+    next_id: AtomicU64,
+    /// Set while the disk's reserve is touched: nothing new is opened (R23).
+    disk_low: AtomicBool,
+    /// Whether new calls are taken; closed during a hand-over (R4).
+    intake: Receiver<bool>,
+}
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until when.
+    pub until: Instant,
+    /// How long when its call came in.
+    pub given: Duration,
+}
+
+impl Flow {
+    /// Puts the path together.
+    pub fn new(
+        journal: Journal,
+        links: Arc<Links>,
+        vault: Arc<Vault>,
+        courier: Arc<dyn Courier>,
+        conversations: Arc<Conversations>,
+        tasks: TaskTracker,
+        intake: Receiver<bool>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            links,
+            vault,
+            courier,
+            conversations,
+            tasks,
+            room: Arc::new(Semaphore::new(limits::FLOWS_MAX)),
+            next_id: AtomicU64::new(0),
+            disk_low: AtomicBool::new(false),
+            intake,
+        })
+    }
+
+    /// Says whether the disk's reserve is touched.
+    pub fn set_disk_low(&self, low: bool) {
+        if self.disk_low.swap(low, Ordering::Relaxed) != low {
+            tracing::warn!(low, "the disk's reserve");
+        }
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The tenant that a principal acts for, and whether it may do so now (R10).
+    pub fn tenant(&self, principal: &str) -> Option<Gateway> {
+        self.journal.standing().directory.gateway_of(principal).cloned()
+    }
+
+    /// Attempts that are under way here.
+    pub fn conversations(&self) -> &Arc<Conversations> {
+        &self.conversations
+    }
+
+    /// An id that no other process and no other call of this one makes: boot id and a counter.
+    fn transaction_id(&self, gateway: &GatewayId, request_id: &RequestId) -> TransactionId {
+        let count = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let unique = (u128::from(self.journal.shared().boot) << 32) | u128::from(count & 0xffff_ffff);
+        TransactionId::new(self.journal.log_time().0, Slot::of(gateway, request_id), unique)
+    }
+
+    /// How a stop is asked by this process in its present reign.
+    fn plan(&self, stop: &Stop) -> Result<Plan, FlowError> {
+        let reign = self.journal.reign().ok_or(FlowError::NotLeader)?;
+        let shared = self.journal.shared();
+        Ok(Plan {
+            route: stop.route.clone(),
+            network: stop.network.clone(),
+            link: stop.link.clone(),
+            terms: stop.terms,
+            owner: Owner { node: shared.node, boot: shared.boot, term: reign.leader.term },
+        })
+    }
+
+    /// Runs a piece of the path in a task of the node and waits for it until the deadline (R2).
+    async fn owned<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, FlowError>> + Send + 'static,
+    ) -> Result<T, FlowError> {
+        let room = self.room.clone().try_acquire_owned().map_err(|_| FlowError::Overloaded(limits::FLOWS_MAX))?;
+        let task = self.tasks.spawn(async move {
+            let done = work.await;
+            drop(room);
+            done
+        });
+        match tokio::time::timeout_at(deadline, task).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) | Err(_) => Err(FlowError::OutcomeUnknown),
+        }
+    }
+
+    async fn propose(&self, command: Command) -> Result<switch_domain::book::Reply, FlowError> {
+        self.journal.propose(command).await.map_err(|lost| match lost {
+            Lost::NotTaken => FlowError::NotLeader,
+            Lost::Unknown => FlowError::OutcomeUnknown,
+        })
+    }
+}

@@ -1,0 +1,342 @@
+//! The gateway's contract over gRPC: takes calls apart, gives them to the stack, puts answers together.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt as _, stream::FuturesUnordered};
+use switch_proto::gateway::v1::{
+    self as pb, authorization_service_server::AuthorizationService, authorize_stream_response::Answer,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tower::ServiceExt as _;
+
+use super::{
+    call::{Ask, GatewayCall, Told},
+    convert,
+    stack::{Stack, of_flow},
+    status::GatewayError,
+};
+use crate::{
+    door::{deadline, peer::PeerIdentity, trace::TraceContext},
+    flow::{Flow, Named},
+    telemetry,
+};
+
+/// Items of one stream in flight: past it the stream is not read (R19).
+pub const STREAM_IN_FLIGHT_MAX: usize = 1_024;
+
+/// Deadline of a read that names none.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Largest request message: an authorization with every field full is under 4 KiB.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Name of the metadata that says where the leader's gateway listener is.
+pub const LEADER: &str = "payswitch-leader";
+
+/// tonic's own refusal of a message above the bound, in the words of the table; every other response as it is.
+pub fn too_large<B: Default>(response: http::Response<B>) -> http::Response<B> {
+    let headers = response.headers();
+    // OUT_OF_RANGE without details can only be the decoder's: the table's own always carry them.
+    let by_decoder =
+        headers.get("grpc-status").is_some_and(|code| code == "11") && !headers.contains_key("grpc-status-details-bin");
+    if !by_decoder {
+        return response;
+    }
+    GatewayError::TooLarge { bytes_max: MESSAGE_BYTES_MAX }.status().into_http()
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Gateways {
+    flow: Arc<Flow>,
+    stack: Stack,
+    drain: CancellationToken,
+}
+
+impl Gateways {
+    /// Serves a stack. `drain` ends streams and watches.
+    pub fn new(flow: Arc<Flow>, stack: Stack, drain: CancellationToken) -> Self {
+        Self { flow, stack, drain }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: Request<T>,
+        wrap: impl FnOnce(T) -> Ask,
+    ) -> Result<Result<Told, GatewayError>, GatewayError> {
+        let principal = principal(&request)?;
+        let left = time_left(&request)?;
+        let deadline = left.map(|left| Instant::now() + left);
+        let traceparent = request.extensions().get::<TraceContext>().map(ToString::to_string).unwrap_or_default();
+        let ask = wrap(request.into_inner());
+        let method = ask.path();
+        let begun = Instant::now();
+        let call = GatewayCall { principal, ask, deadline, given: left.unwrap_or_default(), traceparent };
+        let told = self.stack.clone().oneshot(call).await;
+        telemetry::rpc(method, told.as_ref().err().map(GatewayError::code), begun.elapsed());
+        Ok(told)
+    }
+
+    /// Puts the leader's address beside an answer, so that gateways can call it directly.
+    fn hinted<T>(&self, mut response: Response<T>) -> Response<T> {
+        if let Some(leader) = self.leader() {
+            response.metadata_mut().insert(LEADER, leader);
+        }
+        response
+    }
+
+    fn refused(&self, error: &GatewayError) -> Status {
+        let mut status = error.status();
+        if let Some(leader) = self.leader() {
+            status.metadata_mut().insert(LEADER, leader);
+        }
+        status
+    }
+
+    fn leader(&self) -> Option<tonic::metadata::AsciiMetadataValue> {
+        let leadership = self.flow.journal().group().leadership();
+        let leadership = leadership.borrow();
+        leadership.record.as_ref()?.gateway_address.parse().ok()
+    }
+
+    /// Tenant and deadline of a read.
+    fn reader<T>(&self, request: &Request<T>) -> Result<(switch_domain::id::GatewayId, Instant), GatewayError> {
+        let principal = principal(request)?;
+        let gateway = self.flow.tenant(&principal).ok_or(GatewayError::UnknownPrincipal)?;
+        let left = time_left(request)?.unwrap_or(READ_DEADLINE);
+        Ok((gateway.id, Instant::now() + left))
+    }
+}
+
+fn principal<T>(request: &Request<T>) -> Result<Arc<str>, GatewayError> {
+    let identity = request.extensions().get::<PeerIdentity>().ok_or(GatewayError::UnknownPrincipal)?;
+    Ok(Arc::from(identity.principal().as_str()))
+}
+
+fn time_left<T>(request: &Request<T>) -> Result<Option<Duration>, GatewayError> {
+    deadline::time_left(request.metadata().as_ref()).map_err(|_| GatewayError::DeadlineMalformed)
+}
+
+/// Takes a method's response out of what the stack told; another method's is a fault of ours.
+macro_rules! response_of {
+    ($gateways:expr, $told:expr, $variant:ident) => {
+        match $told.await.and_then(|told| told) {
+            Ok(Told::$variant(response)) => Ok($gateways.hinted(Response::new(response))),
+            Ok(_) => Err($gateways.refused(&GatewayError::Fault)),
+            Err(error) => Err($gateways.refused(&error)),
+        }
+    };
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AuthorizationService for Gateways {
+    async fn authorize(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
+        response_of!(self, self.ask(request, |asked| Ask::Authorize(Box::new(asked))), Authorize)
+    }
+
+    async fn increment_authorization(
+        &self,
+        request: Request<pb::IncrementAuthorizationRequest>,
+    ) -> Result<Response<pb::IncrementAuthorizationResponse>, Status> {
+        response_of!(self, self.ask(request, Ask::Increment), Increment)
+    }
+
+    async fn capture(&self, request: Request<pb::CaptureRequest>) -> Result<Response<pb::CaptureResponse>, Status> {
+        response_of!(self, self.ask(request, Ask::Capture), Capture)
+    }
+
+    async fn void(&self, request: Request<pb::VoidRequest>) -> Result<Response<pb::VoidResponse>, Status> {
+        response_of!(self, self.ask(request, Ask::Void), Void)
+    }
+
+    async fn refund(&self, request: Request<pb::RefundRequest>) -> Result<Response<pb::RefundResponse>, Status> {
+        response_of!(self, self.ask(request, Ask::Refund), Refund)
+    }
+
+    async fn verify_card(
+        &self,
+        request: Request<pb::VerifyCardRequest>,
+    ) -> Result<Response<pb::VerifyCardResponse>, Status> {
+        response_of!(self, self.ask(request, |asked| Ask::Verify(Box::new(asked))), Verify)
+    }
+
+    type AuthorizeStreamStream = Answers<pb::AuthorizeStreamResponse>;
+
+    async fn authorize_stream(
+        &self,
+        request: Request<Streaming<pb::AuthorizeStreamRequest>>,
+    ) -> Result<Response<Self::AuthorizeStreamStream>, Status> {
+        let principal = principal(&request).map_err(|error| self.refused(&error))?;
+        let (answers, stream) = mpsc::channel(STREAM_IN_FLIGHT_MAX);
+        let items = request.into_inner();
+        tokio::spawn(serve_stream(self.stack.clone(), principal, items, answers, self.drain.clone()));
+        Ok(self.hinted(Response::new(Box::pin(ReceiverStream::new(stream)) as Self::AuthorizeStreamStream)))
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<pb::GetTransactionRequest>,
+    ) -> Result<Response<pb::GetTransactionResponse>, Status> {
+        let read = async {
+            let (gateway, until) = self.reader(&request)?;
+            let named = match convert::get(request.into_inner())? {
+                convert::Named::Transaction(id) => Named::Transaction(id),
+                convert::Named::Request(request_id) => Named::Request(request_id),
+                convert::Named::FollowUp(original, request_id) => Named::FollowUp(original, request_id),
+            };
+            let transaction = self.flow.transaction(&gateway, named, until).await.map_err(of_flow)?;
+            Ok(pb::GetTransactionResponse { transaction: Some(convert::transaction(&transaction)) })
+        };
+        read.await
+            .map(|response| self.hinted(Response::new(response)))
+            .map_err(|error: GatewayError| self.refused(&error))
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<pb::ListTransactionsRequest>,
+    ) -> Result<Response<pb::ListTransactionsResponse>, Status> {
+        let read = async {
+            let (gateway, until) = self.reader(&request)?;
+            let convert::Page { size, before } = convert::list(request.into_inner())?;
+            // One more than asked for says whether there is a next page.
+            let mut found = self.flow.transactions(&gateway, before, size + 1, until).await.map_err(of_flow)?;
+            let more = found.len() > size;
+            found.truncate(size);
+            let next_page_token =
+                found.last().filter(|_| more).map_or_else(String::new, |last| convert::page_token(last.id));
+            let transactions = found.iter().map(convert::transaction).collect();
+            Ok(pb::ListTransactionsResponse { transactions, next_page_token })
+        };
+        read.await
+            .map(|response| self.hinted(Response::new(response)))
+            .map_err(|error: GatewayError| self.refused(&error))
+    }
+
+    type WatchTransactionsStream = Answers<pb::WatchTransactionsResponse>;
+
+    async fn watch_transactions(
+        &self,
+        request: Request<pb::WatchTransactionsRequest>,
+    ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
+        let begin = async {
+            let (gateway, _) = self.reader(&request)?;
+            let until = Instant::now() + READ_DEADLINE;
+            let token = convert::watch(request.get_ref())?;
+            let from = match token {
+                Some(token) => {
+                    self.flow.watch_resume(token, until).await.map_err(of_flow)?;
+                    token
+                }
+                None => self.flow.watch_start(until).await.map_err(of_flow)?,
+            };
+            Ok((gateway, from))
+        };
+        let (gateway, mut after) = begin.await.map_err(|error: GatewayError| self.refused(&error))?;
+        let (events, stream) = mpsc::channel(crate::flow::EVENTS_AT_ONCE);
+        let (flow, drain) = (self.flow.clone(), self.drain.clone());
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = drain.cancelled() => {
+                        let _ = events.try_send(Err(GatewayError::Draining.status()));
+                        return;
+                    }
+                    () = events.closed() => return,
+                    next = flow.next_events(&gateway, after) => next,
+                };
+                let next = match next {
+                    Ok(next) => next,
+                    Err(error) => {
+                        let _ = events.try_send(Err(of_flow(error).status()));
+                        return;
+                    }
+                };
+                for event in next {
+                    after = event.position;
+                    let message = convert::event(event.position, &event.event);
+                    // A slow reader is cut, never buffered (R20).
+                    let sent = tokio::time::timeout(SLOW_READER, events.send(Ok(message))).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        let _ = events.try_send(Err(GatewayError::WatcherTooSlow.status()));
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(self.hinted(Response::new(Box::pin(ReceiverStream::new(stream)) as Self::WatchTransactionsStream)))
+    }
+}
+
+/// How long a watcher may leave its buffer full.
+const SLOW_READER: Duration = Duration::from_secs(5);
+
+/// Serves one stream: as many items in flight as it may have, answers as they come. Framing errors end it; an item's own failure
+/// is its answer (R19).
+async fn serve_stream(
+    stack: Stack,
+    principal: Arc<str>,
+    mut items: Streaming<pb::AuthorizeStreamRequest>,
+    answers: mpsc::Sender<Result<pb::AuthorizeStreamResponse, Status>>,
+    drain: CancellationToken,
+) {
+    let mut in_flight = FuturesUnordered::new();
+    let mut reading = true;
+    while reading || !in_flight.is_empty() {
+        tokio::select! {
+            biased;
+            Some(answer) = in_flight.next(), if !in_flight.is_empty() => {
+                if answers.send(Ok(answer)).await.is_err() {
+                    return;
+                }
+            }
+            () = drain.cancelled(), if reading => reading = false,
+            item = items.message(), if reading && in_flight.len() < STREAM_IN_FLIGHT_MAX => match item {
+                Ok(Some(item)) => in_flight.push(serve_item(stack.clone(), principal.clone(), item)),
+                Ok(None) => reading = false,
+                Err(status) => {
+                    let _ = answers.send(Err(status)).await;
+                    return;
+                }
+            },
+        }
+    }
+    if drain.is_cancelled() {
+        let _ = answers.send(Err(GatewayError::Draining.status())).await;
+    }
+}
+
+async fn serve_item(
+    stack: Stack,
+    principal: Arc<str>,
+    item: pb::AuthorizeStreamRequest,
+) -> pb::AuthorizeStreamResponse {
+    let begun = Instant::now();
+    let pb::AuthorizeStreamRequest { request, timeout_ms, traceparent } = item;
+    let request = request.unwrap_or_default();
+    let request_id = request.request_id.clone();
+    let given = Duration::from_millis(u64::from(timeout_ms));
+    let deadline = (timeout_ms > 0).then(|| begun + given);
+    let call = GatewayCall { principal, ask: Ask::Authorize(Box::new(request)), deadline, given, traceparent };
+    // A task of its own: a thousand items of one stream use every core.
+    let told = tokio::spawn(stack.oneshot(call)).await.unwrap_or(Err(GatewayError::OutcomeUnknown));
+    telemetry::rpc("AuthorizeStream", told.as_ref().err().map(GatewayError::code), begun.elapsed());
+    let answer = match told {
+        Ok(Told::Authorize(response)) => Answer::Response(response),
+        Ok(_) => Answer::Status(GatewayError::Fault.to_bytes()),
+        Err(error) => Answer::Status(error.to_bytes()),
+    };
+    pb::AuthorizeStreamResponse { request_id, answer: Some(answer) }
+}

@@ -1,0 +1,245 @@
+use switch_domain::{id::Position, money::Amount, outcome::DeclineReason};
+
+use super::*;
+use crate::gateway::convert::Reason;
+
+fn gateway() -> GatewayId {
+    GatewayId::parse("shop").expect("an id")
+}
+
+fn amount(minor_units: i64) -> Amount {
+    Amount::parse(minor_units).expect("an amount")
+}
+
+/// A row of the table: the error, and what it must be told as.
+struct Told {
+    error: GatewayError,
+    code: Code,
+    reason: &'static str,
+    retry: bool,
+}
+
+fn told(error: GatewayError, code: Code, reason: &'static str, retry: bool) -> Told {
+    Told { error, code, reason, retry }
+}
+
+/// Every variant. A new one does not compile until it has a number here, and then fails until the table below has it.
+fn number(error: &GatewayError) -> usize {
+    match error {
+        GatewayError::BadRequest(BadRequest::Fields(_)) => 0,
+        GatewayError::BadRequest(BadRequest::NotAssigned(_)) => 1,
+        GatewayError::BadRequest(BadRequest::SealedNotEnabled) => 2,
+        GatewayError::OutcomeUnknown => 3,
+        GatewayError::Unresolved => 4,
+        GatewayError::RequestInProgress => 5,
+        GatewayError::DeadlineMissing => 6,
+        GatewayError::DeadlineMalformed => 7,
+        GatewayError::DeadlineTooShort { .. } => 8,
+        GatewayError::DeadlineExceeded => 9,
+        GatewayError::NotLeader { leader: Some(_) } => 10,
+        GatewayError::NotLeader { leader: None } => 11,
+        GatewayError::Unavailable(Unavailable::Starting) => 12,
+        GatewayError::Unavailable(Unavailable::Behind) => 13,
+        GatewayError::Unavailable(Unavailable::DiskReserve) => 14,
+        GatewayError::Unavailable(Unavailable::JournalFull) => 15,
+        GatewayError::Unavailable(Unavailable::KeyMissing) => 16,
+        GatewayError::Overloaded { .. } => 17,
+        GatewayError::RateExceeded { .. } => 18,
+        GatewayError::Draining => 19,
+        GatewayError::PermissionDenied => 20,
+        GatewayError::UnknownPrincipal => 21,
+        GatewayError::GatewayDisabled => 22,
+        GatewayError::MerchantDisabled => 23,
+        GatewayError::Revoked => 24,
+        GatewayError::TooLarge { .. } => 25,
+        GatewayError::StreamMalformed => 26,
+        GatewayError::CursorExpired { .. } => 27,
+        GatewayError::WatcherTooSlow => 28,
+        GatewayError::OfLeader(_) => 29,
+        GatewayError::Fault => 30,
+        GatewayError::Refused(refusal) => {
+            31 + match refusal {
+                Refusal::FingerprintVersion(_) => 0,
+                Refusal::KeyReused => 1,
+                Refusal::KeyTooOld => 2,
+                Refusal::NotFound => 3,
+                Refusal::InDoubt => 4,
+                Refusal::TooManyOperations(_) => 5,
+                Refusal::AlreadyVoided => 6,
+                Refusal::UseRefund => 7,
+                Refusal::NotAuthorized => 8,
+                Refusal::NotReversible => 9,
+                Refusal::Expired => 10,
+                Refusal::FinallyCaptured => 11,
+                Refusal::CurrencyMismatch => 12,
+                Refusal::AmountZero => 13,
+                Refusal::AmountExceeds { .. } => 14,
+                Refusal::SumTooGreat => 15,
+                Refusal::CardGone => 16,
+                Refusal::Declined(..) => 17,
+                Refusal::TraceNumbersExhausted => 18,
+            }
+        }
+    }
+}
+
+fn table() -> Vec<Told> {
+    use GatewayError as Error;
+    let violation = Violation { field: "amount", reason: Reason::FieldMissing, description: "is missing".into() };
+    let retry_after = Duration::from_millis(40);
+    let leader = Some(Leader { node: 42, address: "node-2:7001".into() });
+    let by_leader = Error::Refused(Refusal::KeyReused).status();
+    let refused = Error::Refused;
+    vec![
+        told(Error::BadRequest(BadRequest::Fields(vec![violation])), Code::InvalidArgument, "FIELD_MISSING", false),
+        told(
+            Error::BadRequest(BadRequest::NotAssigned("merchant.merchant_id")),
+            Code::PermissionDenied,
+            "MERCHANT_NOT_ASSIGNED",
+            false,
+        ),
+        told(Error::BadRequest(BadRequest::SealedNotEnabled), Code::Unimplemented, "SEALED_NOT_ENABLED", false),
+        told(Error::OutcomeUnknown, Code::Unknown, "OUTCOME_UNKNOWN", true),
+        told(Error::Unresolved, Code::Unknown, "OUTCOME_UNKNOWN", false),
+        told(Error::RequestInProgress, Code::Aborted, "REQUEST_IN_PROGRESS", true),
+        told(Error::DeadlineMissing, Code::InvalidArgument, "DEADLINE_MISSING", false),
+        told(Error::DeadlineMalformed, Code::InvalidArgument, "DEADLINE_MALFORMED", false),
+        told(
+            Error::DeadlineTooShort { left_ms: 900, needed_ms: 3000 },
+            Code::InvalidArgument,
+            "DEADLINE_TOO_SHORT",
+            false,
+        ),
+        told(Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", false),
+        told(Error::NotLeader { leader }, Code::Unavailable, "NOT_LEADER", true),
+        told(Error::NotLeader { leader: None }, Code::Unavailable, "NO_LEADER", true),
+        told(Error::Unavailable(Unavailable::Starting), Code::Unavailable, "STARTING", true),
+        told(Error::Unavailable(Unavailable::Behind), Code::Unavailable, "BEHIND", true),
+        told(Error::Unavailable(Unavailable::DiskReserve), Code::Unavailable, "DISK_RESERVE", true),
+        told(Error::Unavailable(Unavailable::JournalFull), Code::Unavailable, "JOURNAL_FULL", true),
+        told(Error::Unavailable(Unavailable::KeyMissing), Code::Unavailable, "KEY_MISSING", true),
+        told(Error::Overloaded { retry_after }, Code::Unavailable, "OVERLOADED", true),
+        told(
+            Error::RateExceeded { gateway: gateway(), calls_per_second_max: 50, retry_after },
+            Code::ResourceExhausted,
+            "GATEWAY_RATE",
+            true,
+        ),
+        told(Error::Draining, Code::Unavailable, "DRAINING", true),
+        told(Error::PermissionDenied, Code::PermissionDenied, "PERMISSION_DENIED", false),
+        told(Error::UnknownPrincipal, Code::PermissionDenied, "UNKNOWN_PRINCIPAL", false),
+        told(Error::GatewayDisabled, Code::PermissionDenied, "GATEWAY_DISABLED", false),
+        told(Error::MerchantDisabled, Code::PermissionDenied, "MERCHANT_DISABLED", false),
+        told(Error::Revoked, Code::Unauthenticated, "CERTIFICATE_REVOKED", false),
+        told(Error::TooLarge { bytes_max: 4096 }, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", false),
+        told(Error::StreamMalformed, Code::InvalidArgument, "STREAM_MALFORMED", false),
+        told(Error::CursorExpired { list_from: LogTime(77_000) }, Code::OutOfRange, "RESUME_TOKEN_EXPIRED", false),
+        told(Error::WatcherTooSlow, Code::Aborted, "WATCHER_TOO_SLOW", true),
+        told(Error::OfLeader(by_leader), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
+        told(Error::Fault, Code::Internal, "INTERNAL", false),
+        told(refused(Refusal::FingerprintVersion(3)), Code::Aborted, "FINGERPRINT_KEY_CHANGED", true),
+        told(refused(Refusal::KeyReused), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
+        told(refused(Refusal::KeyTooOld), Code::FailedPrecondition, "KEY_TOO_OLD", false),
+        told(refused(Refusal::NotFound), Code::NotFound, "TRANSACTION_NOT_FOUND", false),
+        told(refused(Refusal::InDoubt), Code::Aborted, "ORIGINAL_IN_DOUBT", true),
+        told(refused(Refusal::TooManyOperations(100)), Code::FailedPrecondition, "TOO_MANY_OPERATIONS", false),
+        told(refused(Refusal::AlreadyVoided), Code::FailedPrecondition, "ALREADY_VOIDED", false),
+        told(refused(Refusal::UseRefund), Code::FailedPrecondition, "USE_REFUND", false),
+        told(refused(Refusal::NotAuthorized), Code::FailedPrecondition, "NOT_AUTHORIZED", false),
+        told(refused(Refusal::NotReversible), Code::FailedPrecondition, "NOT_REVERSIBLE", false),
+        told(refused(Refusal::Expired), Code::FailedPrecondition, "AUTHORIZATION_EXPIRED", false),
+        told(refused(Refusal::FinallyCaptured), Code::FailedPrecondition, "FINALLY_CAPTURED", false),
+        told(refused(Refusal::CurrencyMismatch), Code::FailedPrecondition, "CURRENCY_MISMATCH", false),
+        told(refused(Refusal::AmountZero), Code::InvalidArgument, "AMOUNT_ZERO", false),
+        told(
+            refused(Refusal::AmountExceeds { asked: amount(700), left: amount(500) }),
+            Code::FailedPrecondition,
+            "AMOUNT_EXCEEDS",
+            false,
+        ),
+        told(refused(Refusal::SumTooGreat), Code::FailedPrecondition, "SUM_TOO_GREAT", false),
+        told(refused(Refusal::CardGone), Code::FailedPrecondition, "CARD_GONE", false),
+        told(
+            refused(Refusal::Declined(DeclineReason::SwitchLimit, Position::default())),
+            Code::FailedPrecondition,
+            "DECLINED_BY_SWITCH",
+            false,
+        ),
+        told(refused(Refusal::TraceNumbersExhausted), Code::ResourceExhausted, "TRACE_NUMBERS_EXHAUSTED", true),
+    ]
+}
+
+#[test]
+fn every_error_has_its_code_its_reason_and_says_whether_to_retry() {
+    let table = table();
+    for (nth, Told { error, code, reason, retry }) in table.iter().enumerate() {
+        assert_eq!(number(error), nth, "the table has every variant once: {error:?}");
+        let status = error.status();
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap_or_else(|| panic!("{error:?} has no ErrorInfo"));
+        assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (*code, *reason, DOMAIN), "{error:?}");
+        assert_eq!((error.code(), details.retry_info().is_some()), (*code, *retry), "{error:?}");
+    }
+    assert_eq!(table.len(), 50);
+}
+
+#[test]
+fn what_the_message_says_in_numbers_the_metadata_says_too() {
+    for Told { error, .. } in table() {
+        let status = error.status();
+        let details = status.get_error_details();
+        let metadata = &details.error_info().expect("always there").metadata;
+        for word in status.message().split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()) {
+            assert!(metadata.values().any(|value| value.contains(word)), "{word} of {error:?} is in no value");
+        }
+    }
+}
+
+#[test]
+fn r3_clients_repeat_by_themselves_only_what_was_not_proposed() {
+    for error in [GatewayError::OutcomeUnknown, GatewayError::Unresolved, GatewayError::RequestInProgress] {
+        assert_ne!(error.status().code(), Code::Unavailable);
+    }
+}
+
+#[test]
+fn every_wrong_field_has_a_reason_of_its_own() {
+    let violation =
+        |field, reason, description: &'static str| Violation { field, reason, description: description.into() };
+    let error = GatewayError::from(BadRequest::Fields(vec![
+        violation("request_id", Reason::FieldTooLong, "is longer than 64 characters"),
+        violation("amount.currency_code", Reason::UnknownCurrency, "is not an ISO 4217 code in use"),
+    ]));
+    let status = Status::from(error);
+    assert_eq!(status.message(), "request_id is longer than 64 characters");
+    let details = status.get_error_details();
+    let info = details.error_info().expect("always there");
+    assert_eq!(info.metadata.get("field").map(String::as_str), Some("request_id"));
+    let listed: Vec<(&str, &str)> = details
+        .bad_request()
+        .expect("fields")
+        .field_violations
+        .iter()
+        .map(|wrong| (wrong.field.as_str(), wrong.reason.as_str()))
+        .collect();
+    assert_eq!(listed, [("request_id", "FIELD_TOO_LONG"), ("amount.currency_code", "UNKNOWN_CURRENCY")]);
+}
+
+#[test]
+fn a_decline_of_the_switch_is_an_answer() {
+    let key = RequestId::parse("order-1").expect("a key");
+    let position = Position { index: 3, place: 1 };
+    let declined = told_of_refusal(&key, Refusal::Declined(DeclineReason::NoRoute, position)).expect("an answer");
+    assert_eq!((declined.request_id.as_str(), declined.journal_index), ("order-1", 3));
+    let refused = told_of_refusal(&key, Refusal::KeyReused);
+    assert!(matches!(refused, Err(GatewayError::Refused(Refusal::KeyReused))));
+}
+
+#[test]
+fn r19_an_item_of_a_stream_fails_by_a_status_message() {
+    for error in [GatewayError::Draining, GatewayError::OfLeader(Status::new(Code::Unavailable, "without details"))] {
+        let status = error.status();
+        let read = tonic_types::Status::decode(error.to_bytes()).expect("a google.rpc.Status");
+        assert_eq!((read.code, read.message.as_str()), (status.code() as i32, status.message()));
+    }
+}

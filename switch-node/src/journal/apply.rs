@@ -1,0 +1,279 @@
+//! The Machine: applies committed packs to the table and tells those who wait. Runs on one thread, in log order.
+//!
+//! A whole batch of entries goes into one overlay and one atomic commit, together with the progress and the rolling hash.
+//! Tickets are resolved after the commit, so that nobody is told what is not in the table.
+
+use std::sync::Arc;
+
+use ring::digest;
+use switch_consensus::{Committed, Machine, MachineFault, Progress, SnapshotSink, SnapshotView};
+use switch_domain::{
+    book::{Book, Reply},
+    directory::Directory,
+    effect::Effect,
+    entry::EntryMark,
+    id::{LeaderId, Position},
+    table::{Key, Row, Table},
+    time::LogTime,
+};
+use tokio::time::Instant;
+
+use super::{
+    codec::{self, Pack, PackBody},
+    reign::Reign,
+    shared::{Shared, Wake},
+    waiters::{Outcome, Waiter},
+};
+use crate::storage::{Rows, Store, frames};
+
+/// Wall clock of the world: only a new leader looks at it (R8).
+pub trait WallClock: Send + Sync {
+    /// Milliseconds since 1970.
+    fn now(&self) -> LogTime;
+}
+
+/// Key of the progress beside the rows.
+const PROGRESS: &[u8] = &[codec::OWN, 1];
+
+/// Key of the rolling hash, with the log index that it stands for.
+const HASH: &[u8] = &[codec::OWN, 2];
+
+/// Book and directory of one node.
+pub struct BookMachine {
+    rows: Rows,
+    shared: Arc<Shared>,
+    wall: Arc<dyn WallClock>,
+    hash: [u8; 32],
+    clock: LogTime,
+    directory_changed: bool,
+}
+
+/// What becomes of a pack's waiters after the commit.
+struct Resolved {
+    waiters: Vec<Waiter>,
+    outcomes: Vec<Outcome>,
+}
+
+impl BookMachine {
+    /// Takes a store over where it stands.
+    ///
+    /// # Errors
+    /// [`MachineFault`] where it is damaged.
+    pub fn open(store: Box<dyn Store>, shared: Arc<Shared>, wall: Arc<dyn WallClock>) -> Result<Self, MachineFault> {
+        let mut machine =
+            Self { rows: Rows::new(store), shared, wall, hash: [0; 32], clock: LogTime(0), directory_changed: false };
+        machine.reload()?;
+        Ok(machine)
+    }
+
+    /// Reads what is kept in memory from the table, at the start and after an install.
+    fn reload(&mut self) -> Result<(), MachineFault> {
+        let hash = self.rows.raw(HASH).map_err(MachineFault::new)?;
+        let applied = match &hash {
+            Some(bytes) => {
+                let damaged = || MachineFault::new("the rolling hash is damaged");
+                let (index, hash) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
+                self.hash = hash.try_into().map_err(|_| damaged())?;
+                u64::from_be_bytes(*index)
+            }
+            None => {
+                self.hash = [0; 32];
+                0
+            }
+        };
+        self.clock = match self.rows.get(&Key::Clock).map_err(MachineFault::new)? {
+            Some(Row::Time(time)) => time,
+            Some(_) => return Err(MachineFault::new("another row stands in the clock's place")),
+            None => LogTime(0),
+        };
+        let directory = Directory::load(&self.rows).map_err(MachineFault::new)?;
+        self.shared.stand(directory);
+        self.shared.advance(applied, self.clock, self.hash);
+        Ok(())
+    }
+
+    /// Applies one pack to the overlay.
+    fn apply_pack(
+        &mut self,
+        index: u64,
+        leader: LeaderId,
+        payload: &[u8],
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<Resolved>, MachineFault> {
+        let Pack { incarnation, first_ticket, log_time, body } =
+            codec::decode_pack(payload).map_err(|fault| MachineFault::new(format!("entry {index}: {fault}")))?;
+        self.clock = self.clock.max(log_time);
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(&self.hash);
+        hash.update(&index.to_be_bytes());
+        hash.update(payload);
+        let mut outcomes = Vec::new();
+        match body {
+            PackBody::Book(commands) => {
+                for (place, command) in commands.into_iter().enumerate() {
+                    let place = u32::try_from(place).unwrap_or(u32::MAX);
+                    let mark = EntryMark { position: Position { index, place }, leader, now: self.clock };
+                    let reply = Book::apply(&mut self.rows, mark, command, effects).map_err(MachineFault::new)?;
+                    hash_reply(&mut hash, &reply);
+                    outcomes.push(Outcome::Book(reply));
+                }
+            }
+            PackBody::Directory(command) => {
+                let result = Directory::apply(&mut self.rows, *command, self.clock).map_err(MachineFault::new)?;
+                hash.update(&result.as_ref().map_or(0, |version| *version).to_be_bytes());
+                self.directory_changed |= result.is_ok();
+                outcomes.push(Outcome::Directory(result));
+            }
+        }
+        self.rows.put(Key::Clock, Row::Time(self.clock));
+        self.hash.copy_from_slice(hash.finish().as_ref());
+        // A pack of this very process: its waiters are here. Everybody else only applies.
+        let ours = incarnation == self.shared.boot;
+        Ok(ours.then(|| Resolved { waiters: self.shared.tickets.take(first_ticket), outcomes }))
+    }
+
+    fn perform(&self, effects: Vec<(LeaderId, Effect)>) {
+        let nobody_waits = self.shared.decisions.is_empty();
+        for (leader, effect) in effects {
+            match effect {
+                // Only the leader performs; what earlier leaders owed is found by the scan at its start.
+                Effect::LaneDue { link, attempt } => {
+                    if self.shared.is_own(leader) {
+                        self.shared.wakes.push(Wake { link, attempt, forced: false });
+                    }
+                }
+                Effect::Settled { transaction, operation, .. } => {
+                    if !nobody_waits {
+                        self.shared.decisions.wake(transaction, operation);
+                    }
+                }
+                Effect::Event { gateway } => self.shared.events.ring(&gateway),
+            }
+        }
+    }
+}
+
+/// What an outcome adds to the rolling hash: everything that could differ between two replicas of one version.
+fn hash_reply(hash: &mut digest::Context, reply: &Reply) {
+    match reply {
+        Reply::Dispatch(dispatch) => {
+            hash.update(&[1]);
+            hash.update(&dispatch.identity().stan.number().to_be_bytes());
+            hash.update(dispatch.identity().rrn.as_str().as_bytes());
+            hash.update(&dispatch.deadline().0.to_be_bytes());
+        }
+        Reply::Settled(settled) => {
+            hash.update(&[2, settled.told().decision as u8, u8::from(settled.replayed())]);
+            hash.update(&settled.told().approved.minor_units().to_be_bytes());
+            hash.update(&settled.told().position.index.to_be_bytes());
+        }
+        Reply::InFlight { transaction, operation } => {
+            hash.update(&[3]);
+            hash.update(&transaction.number().to_be_bytes());
+            hash.update(&operation.to_be_bytes());
+        }
+        Reply::Refused(refusal) => {
+            hash.update(&[4]);
+            hash.update(refusal.to_string().as_bytes());
+        }
+        Reply::Recorded => hash.update(&[5]),
+        Reply::Ignored => hash.update(&[6]),
+    }
+}
+
+impl Machine for BookMachine {
+    fn apply(&mut self, entries: Vec<Committed>, progress: Progress) -> Result<(), MachineFault> {
+        let mut resolved = Vec::new();
+        let mut effects = Vec::new();
+        let mut crowned = None;
+        let mut last = 0;
+        let mut directory = None;
+        for entry in entries {
+            last = entry.index();
+            match entry {
+                Committed::Blank { leader, .. } => {
+                    if leader.node == self.shared.node {
+                        crowned = Some(LeaderId { term: leader.term, node: leader.node });
+                    }
+                }
+                Committed::Pack { index, leader, payload } => {
+                    let leader = LeaderId { term: leader.term, node: leader.node };
+                    let mut of_pack = Vec::new();
+                    resolved.extend(self.apply_pack(index, leader, &payload, &mut of_pack)?);
+                    effects.extend(of_pack.into_iter().map(|effect| (leader, effect)));
+                }
+                Committed::Membership { .. } => {}
+            }
+        }
+        if self.directory_changed {
+            self.directory_changed = false;
+            directory = Some(Directory::load(&self.rows).map_err(MachineFault::new)?);
+        }
+        self.rows.put_raw(PROGRESS, progress.0.to_vec());
+        self.rows.put_raw(HASH, [&last.to_be_bytes()[..], &self.hash].concat());
+        self.rows.commit().map_err(MachineFault::new)?;
+
+        if let Some(directory) = directory {
+            self.shared.stand(directory);
+        }
+        self.shared.advance(last, self.clock, self.hash);
+        if let Some(leader) = crowned {
+            // The reign begins here: everything of earlier leaders is applied.
+            let reign = Reign::begin(leader, self.clock, self.wall.now(), Instant::now());
+            self.shared.crowned.send_replace(Some(reign));
+        }
+        for Resolved { waiters, outcomes } in resolved {
+            for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+                let _ = waiter.send(outcome);
+            }
+        }
+        self.perform(effects);
+        Ok(())
+    }
+
+    fn progress(&self) -> Result<Option<Progress>, MachineFault> {
+        Ok(self.rows.raw(PROGRESS).map_err(MachineFault::new)?.map(|bytes| Progress(bytes.to_vec().into())))
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineFault> {
+        self.rows.persist().map_err(MachineFault::new)?;
+        let progress = self.progress()?.ok_or_else(|| MachineFault::new("a snapshot of nothing"))?;
+        Ok(Box::new(TableView { progress, view: self.rows.view().map_err(MachineFault::new)? }))
+    }
+
+    fn install(&mut self) -> Result<Box<dyn SnapshotSink>, MachineFault> {
+        Ok(Box::new(TableSink { replacement: self.rows.replace().map_err(MachineFault::new)? }))
+    }
+
+    fn adopt(&mut self, sink: Box<dyn SnapshotSink>, progress: Progress) -> Result<(), MachineFault> {
+        let sink: Box<dyn std::any::Any> = sink;
+        let sink: Box<TableSink> = sink.downcast().map_err(|_| MachineFault::new("a snapshot of another machine"))?;
+        self.rows.adopt(sink.replacement, vec![(PROGRESS.to_vec(), progress.0.to_vec())]).map_err(MachineFault::new)?;
+        self.reload()
+    }
+}
+
+struct TableView {
+    progress: Progress,
+    view: Box<dyn crate::storage::StoreView>,
+}
+
+impl SnapshotView for TableView {
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn frames(&self) -> Box<dyn Iterator<Item = Result<bytes::Bytes, MachineFault>> + Send> {
+        Box::new(frames(self.view.as_ref()).map(|frame| frame.map_err(MachineFault::new)))
+    }
+}
+
+struct TableSink {
+    replacement: Box<dyn crate::storage::StoreReplacement>,
+}
+
+impl SnapshotSink for TableSink {
+    fn frame(&mut self, frame: bytes::Bytes) -> Result<(), MachineFault> {
+        self.replacement.frame(&frame).map_err(MachineFault::new)
+    }
+}

@@ -1,0 +1,125 @@
+//! Packs and the commands in them.
+
+use bytes::Bytes;
+use switch_domain::{
+    directory::DirectoryCommand,
+    entry::{
+        AnswerEvidence, Capture, Command, Expire, Failover, FailoverCause, LaneAnswer, NewTransaction, NotSentEvidence,
+        Open, Plan, Resolve, Subject, TimedOut, Void, VoidTarget,
+    },
+    time::LogTime,
+};
+
+use super::{
+    CodecFault,
+    wire::{self, Field, Kind, Message, Reader, Value, Writer, choices, message_value, messages},
+};
+
+/// One entry of the log: what one proposal carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pack {
+    /// Random id of the process that proposed it: its tickets are its own.
+    pub incarnation: u64,
+    /// Ticket of the first command; the others follow in order.
+    pub first_ticket: u64,
+    /// Log time of every command.
+    pub log_time: LogTime,
+    /// What it holds.
+    pub body: PackBody,
+}
+
+/// What a pack holds: book and directory never share an entry (R24).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackBody {
+    /// Commands of the book.
+    Book(Vec<Command>),
+    /// A command of the directory.
+    Directory(Box<DirectoryCommand>),
+}
+
+/// Writes a pack.
+#[must_use]
+pub fn encode_pack(pack: &Pack) -> Bytes {
+    let commands = if let PackBody::Book(commands) = &pack.body { commands.len() } else { 0 };
+    wire::encode(pack, 64 + commands * COMMAND_BYTES).into()
+}
+
+/// Reads a pack.
+///
+/// # Errors
+/// [`CodecFault`]: the entry is damaged, or was written by a newer version. The node must stop (S17).
+pub fn decode_pack(bytes: &[u8]) -> Result<Pack, CodecFault> {
+    wire::decode(bytes)
+}
+
+/// Writes a command that travels alone: evidence that a node hands to the leader.
+#[must_use]
+pub fn encode_command(command: &Command) -> Bytes {
+    wire::encode(command, COMMAND_BYTES).into()
+}
+
+/// Reads a command that travelled alone.
+///
+/// # Errors
+/// [`CodecFault`].
+pub fn decode_command(bytes: &[u8]) -> Result<Command, CodecFault> {
+    wire::decode(bytes)
+}
+
+message_value!(Pack {
+    |value, to| {
+        to.fixed(1, value.incarnation);
+        value.first_ticket.write(2, to);
+        value.log_time.write(3, to);
+        match &value.body {
+            PackBody::Book(commands) => commands.write(4, to),
+            PackBody::Directory(command) => command.write(5, to),
+        }
+    }
+    |from| {
+        let incarnation = from.fixed(1)?;
+        let (first_ticket, log_time) = (Field::read(2, from)?, Field::read(3, from)?);
+        let commands = Vec::read(4, from)?;
+        let body = match from.optional(5)? {
+            None => PackBody::Book(commands),
+            Some(command) if commands.is_empty() => PackBody::Directory(command),
+            Some(_) => return Err(from.invalid("pack of book and directory")),
+        };
+        Ok(Pack { incarnation, first_ticket, log_time, body })
+    }
+});
+
+choices! {
+    Command {
+        ;
+        1 Open, 2 Failover, 3 Answer, 4 NotSent, 5 TimedOut, 6 LateSend, 7 Capture, 8 Void, 9 LaneAnswer, 10 Park,
+        11 Resolve, 12 Expire,
+    }
+    Subject { ; 1 New, 2 Increment, 3 Refund }
+    FailoverCause { ; 1 NotSent, 2 PermittedNo }
+    VoidTarget { ; 1 Transaction, 2 Request }
+}
+
+messages! {
+    Plan { 1 route, 2 network, 3 link, 4 terms, 5 owner }
+    NewTransaction {
+        1 id, 2 verification, 3 capture_mode, 4 entry_mode, 5 merchant, 6 card, 7 merchant_reference,
+        8 partial_supported,
+    }
+    Open {
+        1 gateway, 2 request_id, 3 fingerprint, 4 amount, 5 currency, 6 directory_version, 7 first_sent, 8 plan,
+        9 subject, 10 day_limit,
+    }
+    Failover { 1 attempt, 2 because, 3 plan }
+    AnswerEvidence { 1 attempt, 2 answer }
+    NotSentEvidence { 1 attempt, 2 why }
+    TimedOut { 1 attempt, 2 doubt }
+    Capture { 1 gateway, 2 request_id, 3 transaction, 4 fingerprint, 5 amount, 6 currency, 7 is_final }
+    Void { 1 gateway, 2 request_id, 3 target, 4 fingerprint }
+    LaneAnswer { 1 lane, 2 verdict, 3 sent }
+    Resolve { 1 attempt, 2 resolution, 3 author, 4 evidence }
+    Expire { 1 gateway, 2 transaction, 3 release }
+}
+
+/// Bytes of a usual command; only a first guess at a buffer's size.
+const COMMAND_BYTES: usize = 448;

@@ -1,0 +1,94 @@
+//! Rows: the values of the table.
+
+use switch_domain::table::{DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, TombstoneVoid};
+
+use super::{
+    CodecFault,
+    wire::{self, Field, Kind, Message, Reader, Value, Writer, choices, enumerations, message_value, messages},
+};
+
+/// Writes a row.
+#[must_use]
+pub fn encode_row(row: &Row) -> Vec<u8> {
+    let capacity = match row {
+        Row::Transaction(transaction) => 256 + 384 * transaction.operations.len(),
+        Row::Directory(_) | Row::DirectoryChange(_) => 4096,
+        Row::Request(_) | Row::Owed(_) | Row::Event(_) | Row::Doubt(_) => 128,
+        Row::Counter(_) | Row::Sum(_) | Row::Time(_) | Row::Version(_) => 16,
+    };
+    wire::encode(row, capacity)
+}
+
+/// Reads the row that stands under a key.
+///
+/// # Errors
+/// [`CodecFault`]: the row is damaged, does not belong under this key, or was written by a newer version. The node must
+/// stop (S17).
+pub fn decode_row(key: &Key, bytes: &[u8]) -> Result<Row, CodecFault> {
+    let row: Row = wire::decode(bytes)?;
+    if belongs(key, &row) { Ok(row) } else { Err(CodecFault::Misplaced) }
+}
+
+/// True where a row of this kind stands under such a key, and a transaction under its own.
+fn belongs(key: &Key, row: &Row) -> bool {
+    match key {
+        Key::Transaction(gateway, id) => {
+            matches!(row, Row::Transaction(found) if found.gateway == *gateway && found.id == *id)
+        }
+        Key::Request(..) => matches!(row, Row::Request(_)),
+        Key::Owed(..) => matches!(row, Row::Owed(_)),
+        Key::Event(..) => matches!(row, Row::Event(_)),
+        Key::NextStan(_) | Key::NextRrn => matches!(row, Row::Counter(_)),
+        Key::Doubt(_) => matches!(row, Row::Doubt(_)),
+        Key::DayUse(..) => matches!(row, Row::Sum(_)),
+        Key::Clock => matches!(row, Row::Time(_)),
+        Key::Directory => matches!(row, Row::Directory(_)),
+        Key::DirectoryChange(_) => matches!(row, Row::DirectoryChange(_)),
+        Key::OperatorRequest(_) => matches!(row, Row::Version(_)),
+    }
+}
+
+choices! {
+    Row {
+        ;
+        1 Transaction, 2 Request, 3 Owed, 4 Event, 5 Counter, 6 Doubt, 7 Sum, 8 Time, 9 Directory, 10 DirectoryChange,
+        11 Version,
+    }
+}
+
+enumerations! {
+    OwedKind { 1 = Attempt, 2 = Reversal, 3 = Advice, 4 = Held }
+}
+
+messages! {
+    TombstoneVoid { 1 request_id, 2 fingerprint, 3 position, 4 accepted }
+    OwedRow { 1 attempt, 2 kind, 3 parked, 4 time }
+    EventRow {
+        1 transaction, 2 revision, 3 status, 4 request_id, 5 method, 6 decision, 7 reversal, 8 advice, 9 time,
+    }
+    DoubtRow { 1 count, 2 parked, 3 amounts }
+}
+
+message_value!(RequestRow {
+    |value, to| {
+        match value {
+            RequestRow::Operation { transaction, operation } => to.nested(1, |to| {
+                transaction.write(1, to);
+                operation.write(2, to);
+            }),
+            RequestRow::Tombstone { voids } => to.nested(2, |to| voids.write(1, to)),
+        }
+    }
+    |from| {
+        if from.next_is(1, Kind::Bytes) {
+            from.nested("OperationName", |from| {
+                let (transaction, operation) = (Field::read(1, from)?, Field::read(2, from)?);
+                Ok(RequestRow::Operation { transaction, operation })
+            })
+        } else if from.next_is(2, Kind::Bytes) {
+            from.nested("Tombstone", |from| Ok(RequestRow::Tombstone { voids: Field::read(1, from)? }))
+        } else {
+            Err(from.unexpected())
+        }
+    }
+});

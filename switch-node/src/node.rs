@@ -1,0 +1,495 @@
+//! Wires everything and is used by nobody. [`Node::start`] takes a [`World`], real or simulated, and gives the message stacks;
+//! [`serve`] puts real disks under it and real doors in front of it.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser;
+use switch_consensus::{
+    DiskLog, Formation, Group, GroupOptions, GrpcWire, Identity, MemberRecord, Parts, StartError, form_or_join,
+};
+use switch_proto::{
+    gateway::v1::authorization_service_server::AuthorizationServiceServer,
+    operator::v1::{
+        cluster_service_server::ClusterServiceServer, directory_service_server::DirectoryServiceServer,
+        record_service_server::RecordServiceServer, reversal_service_server::ReversalServiceServer,
+    },
+    peer::v1::forward_service_server::ForwardServiceServer,
+};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Channel;
+
+use crate::{
+    config::{Config, LogFormat},
+    door::{
+        self,
+        acceptor::{self, Door},
+        access::AccessLayer,
+        peer::Role,
+        trace::TraceLayer,
+    },
+    flow::{Flow, Gate},
+    gateway::{
+        peers::{ForwardedCalls, GrpcForwardWire, Peers},
+        service::{Gateways, MESSAGE_BYTES_MAX, too_large},
+        stack::{self, Stack},
+    },
+    journal::{BookMachine, Journal, shared::Shared},
+    link::{GrpcConnector, Links, Settings},
+    ops,
+    outcome::{Conversations, Courier, expiry, in_doubt, reversal, stray},
+    security::{
+        tls::{
+            TlsMaterial,
+            connector::{ChannelOptions, TlsConnector, channel},
+        },
+        vault::Vault,
+    },
+    storage::FjallStore,
+    world::{SystemClock, SystemRandom, World},
+};
+
+/// How long a node that is asked to stop may take: hand-over, conversations, calls.
+const DRAIN_MAX: Duration = Duration::from_secs(75);
+
+/// How long peers' calls may take to end once everything else has: their streams end only with the connection.
+const PARTING_MAX: Duration = Duration::from_millis(500);
+
+/// What a node is told beside its world.
+pub struct NodeOptions {
+    /// Who it is.
+    pub identity: Identity,
+    /// Timing and snapshots of the consensus group.
+    pub group: GroupOptions,
+    /// Random id of this start.
+    pub boot: u64,
+    /// Cluster keys.
+    pub vault: Arc<Vault>,
+    /// Settings of links.
+    pub links: Settings,
+}
+
+/// A running node, without doors.
+pub struct Node {
+    /// The journal.
+    pub journal: Journal,
+    /// The path.
+    pub flow: Arc<Flow>,
+    /// Links to card networks.
+    pub links: Arc<Links>,
+    /// The gate before every write.
+    pub gate: Arc<Gate>,
+    /// Conversations under way.
+    pub conversations: Arc<Conversations>,
+    /// Stack for calls at this node's own door.
+    pub own: Stack,
+    /// Stack for calls that other nodes forward.
+    pub forwarded: Stack,
+    /// Whether new calls are served here.
+    pub intake: Arc<watch::Sender<bool>>,
+    /// Tasks of the node.
+    pub tasks: TaskTracker,
+}
+
+impl Node {
+    /// Starts a node in a world.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(world: World, options: NodeOptions) -> Result<Self, StartError> {
+        let World { log, store, wire, forward, connector, wall, random: _, keep_identity, exit } = world;
+        let tasks = TaskTracker::new();
+        let shared = Shared::new(options.identity.node_id, options.boot);
+        let reader = store.reader();
+        let machine = BookMachine::open(store, shared.clone(), wall)?;
+        let parts = Parts { log, machine: Box::new(machine), wire, keep_identity, exit: exit.clone() };
+        let lease = options.group.timing.election_min;
+        let group = Group::start(options.group, parts).await?;
+        let journal = Journal::start(group, shared, reader, exit, &tasks);
+
+        let conversations = Arc::new(Conversations::default());
+        let (intake, takes) = watch::channel(true);
+        let peers = Peers::new(&journal, forward, conversations.clone(), takes.clone());
+        let courier: Arc<dyn Courier> = peers.clone();
+        let gate = Arc::new(Gate::new(lease));
+        gate.attach(journal.clone(), courier.clone(), conversations.clone());
+        let (strays, stray_answers) = stray::Strays::new();
+        let links = Arc::new(Links::new(connector, strays, gate.clone(), options.links));
+
+        tasks.spawn(stray::record(journal.clone(), courier.clone(), conversations.clone(), stray_answers));
+        tasks.spawn(in_doubt::watch(journal.clone(), courier.clone(), conversations.clone()));
+        tasks.spawn(reversal::run(journal.clone(), links.clone(), options.vault.clone()));
+        tasks.spawn(expiry::run(journal.clone()));
+        tasks.spawn(keep_links(journal.clone(), links.clone(), gate.clone()));
+
+        let flow = Flow::new(
+            journal.clone(),
+            links.clone(),
+            options.vault,
+            courier,
+            conversations.clone(),
+            tasks.clone(),
+            takes,
+        );
+        Ok(Self {
+            own: stack::own(flow.clone(), peers),
+            forwarded: stack::forwarded(flow.clone()),
+            journal,
+            flow,
+            links,
+            gate,
+            conversations,
+            intake: Arc::new(intake),
+            tasks,
+        })
+    }
+}
+
+/// Keeps the links in step with the directory and with leadership, and lets a new reign dispatch.
+async fn keep_links(journal: Journal, links: Arc<Links>, gate: Arc<Gate>) {
+    let mut versions = journal.shared().directory_version.subscribe();
+    let mut reigns = journal.watch_reign();
+    let mut reigned = None;
+    loop {
+        versions.borrow_and_update();
+        links.follow(&journal.standing().directory);
+        let reign = *reigns.borrow_and_update();
+        links.set_leading(reign.is_some());
+        if reign != reigned {
+            if reign.is_some() {
+                gate.stop(false); // whatever was stopped belonged to an earlier term
+            }
+            reigned = reign;
+        }
+        tokio::select! {
+            biased;
+            changed = versions.changed() => if changed.is_err() { return },
+            changed = reigns.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// A node of the payment switch.
+#[derive(Debug, Parser)]
+#[command(name = "switch-node", version, about)]
+struct Args {
+    /// Configuration file; every option stands in node.example.toml.
+    #[arg(long, env = "PAYSWITCH_CONFIG")]
+    config: PathBuf,
+}
+
+/// Runs a node until it is asked to stop (SIGTERM, SIGINT). Exit codes: 0 stopped, 1 could not start, 2 usage.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    abort_on_panic();
+    // A core dump would hold card data.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Else every proposal would wake the consensus core at once, and nothing would be packed.
+        .disable_lifo_slot()
+        .build();
+    let served = runtime.context("no runtime").and_then(|runtime| {
+        runtime.block_on(async {
+            let config = Config::load(&args.config)?;
+            start_log(&config)?;
+            serve(config).await
+        })
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("switch-node: {error:#}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A panic is a bug, and a node that goes on after one is a guess: it ends, and another one leads. The message may name a place
+/// in the code, never a value of a request.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        tracing::error!(place, "panic");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("panic at {place}\n").as_bytes());
+        std::process::abort();
+    }));
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level")?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let set = match config.log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("log: {error}"))
+}
+
+/// Material of every plane, kept fresh.
+struct Planes {
+    gateway: Arc<TlsMaterial>,
+    peer: Arc<TlsMaterial>,
+    operator: Arc<TlsMaterial>,
+    link: Arc<TlsMaterial>,
+}
+
+impl Planes {
+    fn load(config: &Config, stop: &CancellationToken, tasks: &TaskTracker) -> anyhow::Result<Self> {
+        let load = |name, plane: &crate::config::Plane| -> anyhow::Result<Arc<TlsMaterial>> {
+            let material = TlsMaterial::load(name, plane.files())?;
+            tasks.spawn(material.clone().watch(stop.clone()));
+            Ok(material)
+        };
+        let tls = &config.tls;
+        Ok(Self {
+            gateway: load("gateway", &tls.gateway)?,
+            peer: load("peer", &tls.peer)?,
+            operator: load("operator", &tls.operator)?,
+            link: load("link", &tls.link)?,
+        })
+    }
+}
+
+/// The host of `host:port`: what the other side's certificate must name.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
+}
+
+/// A channel that nothing answers, for an address that cannot be one.
+fn nowhere() -> Channel {
+    tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy()
+}
+
+/// Runs a node on real disks, behind real doors.
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    // Bound first, so that a taken port is known before anything heavy.
+    let bind = async |what: &str, address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("listen.{what} = {address}"))
+    };
+    let gateway_door = bind("gateway", config.listen.gateway).await?;
+    let peer_door = bind("peer", config.listen.peer).await?;
+    let operator_door = bind("operator", config.listen.operator).await?;
+    let plain_door = bind("plain", config.listen.plain).await?;
+
+    let planes = Planes::load(&config, &stop, &tasks)?;
+    let vault = Arc::new(Vault::open(&config.keys.directory)?);
+    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
+    let identity = Identity::load_or_create(&config.data_dir, rand::random)?;
+    let (log, store) = {
+        let (log_dir, table_dir) = (config.data_dir.join("log"), config.data_dir.join("table"));
+        tokio::task::spawn_blocking(move || anyhow::Ok((DiskLog::open(&log_dir)?, FjallStore::open(&table_dir)?)))
+            .await??
+    };
+
+    let realm = config.realm();
+    let peer_connector = TlsConnector::new(planes.peer.clone()).expecting(&realm.node());
+    let open_peer: Arc<dyn Fn(&str) -> Channel + Send + Sync> = Arc::new(move |address: &str| {
+        channel(address, host(address), peer_connector.clone(), &ChannelOptions::default()).unwrap_or_else(|error| {
+            tracing::error!(%error, "a peer's address cannot be used");
+            nowhere()
+        })
+    });
+    let link_material = planes.link.clone();
+    let open_link = Arc::new(move |link: &switch_domain::directory::Link| {
+        let connector = TlsConnector::new(link_material.clone());
+        Ok(channel(&link.address, &link.server_name, connector, &ChannelOptions::default())?)
+    });
+    let wire = Arc::new(GrpcWire::new(open_peer.clone()));
+    let data_dir = config.data_dir.clone();
+    let world = World {
+        log: Arc::new(log),
+        store: Box::new(store),
+        wire: wire.clone(),
+        forward: Arc::new(GrpcForwardWire::new(open_peer)),
+        connector: Arc::new(GrpcConnector::new(open_link)),
+        wall: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        keep_identity: Arc::new(move |identity| identity.save(&data_dir)),
+        exit: Arc::new(|reason| {
+            tracing::error!(reason, "the node ends");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("switch-node: {reason}\n").as_bytes());
+            std::process::exit(70);
+        }),
+    };
+    let group = GroupOptions {
+        timing: config.timing(),
+        snapshots: config.snapshots(),
+        ..GroupOptions::new(identity, rand::random())
+    };
+    let options = NodeOptions { identity, group, boot: rand::random(), vault, links: Settings::default() };
+    let node = Node::start(world, options).await?;
+
+    let formation = Formation {
+        bootstrap: config.bootstrap,
+        peers: config.peers.clone(),
+        initial_voters: config.initial_voters,
+        record: MemberRecord {
+            peer_address: config.peer_address(),
+            gateway_address: config.gateway_address(),
+            operator_address: config.operator_address(),
+            store_id: identity.store_id,
+        },
+        cluster_id: rand::random(),
+    };
+    tasks.spawn({
+        let (group, formation) = (node.journal.group().clone(), formation.clone());
+        async move {
+            if let Err(error) = form_or_join(group, formation).await {
+                tracing::error!(%error, "this node finds no cluster");
+            }
+        }
+    });
+
+    // Doors open when there is something behind them. `closing` closes those to the outside after the drain, `parting` the one to
+    // the peers after that: calls in flight end through it.
+    let closing = CancellationToken::new();
+    let drain = CancellationToken::new();
+    let parting = CancellationToken::new();
+    let peers_served = tasks.spawn(serve_peers(peer_door, &planes, &config, &node, parting.clone()));
+    let gateways_served =
+        tasks.spawn(serve_gateways(gateway_door, &planes, &config, &node, drain.clone(), closing.clone()));
+    let operators = ops::Operators::new(ops::Parts {
+        journal: node.journal.clone(),
+        links: node.links.clone(),
+        gate: node.gate.clone(),
+        conversations: node.conversations.clone(),
+        intake: node.intake.clone(),
+        wire,
+        formation: formation.clone(),
+        tasks: node.tasks.clone(),
+    });
+    tasks.spawn(serve_operators(operator_door, &planes, &config, operators.clone(), closing.clone()));
+    tasks.spawn(watch_disk(config.data_dir.clone(), config.disk_reserve_bytes, node.flow.clone()));
+    tasks.spawn(ops::observe(
+        node.journal.clone(),
+        node.links.clone(),
+        node.conversations.clone(),
+        Arc::new(SystemClock),
+    ));
+    let health = ops::Health::new(node.journal.clone(), drain.clone());
+    tasks.spawn(ops::serve_plain(plain_door, health, ops::recorder(), closing.clone()));
+    tracing::info!(
+        node = format_args!("{:016x}", identity.node_id),
+        gateway = %config.listen.gateway,
+        peer = %config.listen.peer,
+        operator = %config.listen.operator,
+        plain = %config.listen.plain,
+        "the node serves"
+    );
+
+    asked_to_stop().await?;
+    tracing::info!("draining");
+    drain.cancel();
+    let until = Instant::now() + DRAIN_MAX;
+    operators.drain(until).await;
+    // Calls in flight end with their answers: also those that this node has forwarded, or waits for.
+    closing.cancel();
+    let _ = tokio::time::timeout_at(until, gateways_served).await;
+    node.links.sign_off(until.min(Instant::now() + Duration::from_secs(5))).await;
+    parting.cancel();
+    let _ = tokio::time::timeout_at(until.min(Instant::now() + PARTING_MAX), peers_served).await;
+    node.journal.group().shutdown().await;
+    stop.cancel();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Looks at the free space of the data folder's disk, once a second.
+async fn watch_disk(folder: PathBuf, reserve_bytes: u64, flow: Arc<Flow>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        match rustix::fs::statvfs(&folder) {
+            Ok(disk) => flow.set_disk_low(disk.f_bavail.saturating_mul(disk.f_frsize) < reserve_bytes),
+            Err(error) => tracing::warn!(%error, "the free space of the disk is not known"),
+        }
+    }
+}
+
+async fn asked_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn serve_gateways(
+    listener: TcpListener,
+    planes: &Planes,
+    config: &Config,
+    node: &Node,
+    drain: CancellationToken,
+    closing: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let incoming =
+        acceptor::incoming(listener, planes.gateway.clone(), Door::new(Role::Gateway, config.realm()), closing.clone());
+    let gateways = Gateways::new(node.flow.clone(), node.own.clone(), drain);
+    let service = AuthorizationServiceServer::new(gateways).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let server = door::server_builder(Role::Gateway)
+        .layer(AccessLayer)
+        .layer(TraceLayer)
+        .layer(tower::util::MapResponseLayer::new(too_large))
+        .add_service(service);
+    async move { ended("gateway", server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await) }
+}
+
+fn serve_peers(
+    listener: TcpListener,
+    planes: &Planes,
+    config: &Config,
+    node: &Node,
+    closing: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let incoming =
+        acceptor::incoming(listener, planes.peer.clone(), Door::new(Role::Peer, config.realm()), closing.clone());
+    let forwarded = ForwardedCalls::new(node.flow.clone(), node.forwarded.clone());
+    let server = door::server_builder(Role::Peer)
+        .layer(AccessLayer)
+        .add_service(switch_consensus::service(node.journal.group()))
+        .add_service(ForwardServiceServer::new(forwarded).max_decoding_message_size(4 * MESSAGE_BYTES_MAX));
+    async move { ended("peer", server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await) }
+}
+
+fn serve_operators(
+    listener: TcpListener,
+    planes: &Planes,
+    config: &Config,
+    operators: ops::Operators,
+    closing: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let incoming = acceptor::incoming(
+        listener,
+        planes.operator.clone(),
+        Door::new(Role::Operator, config.realm()),
+        closing.clone(),
+    );
+    let server = door::server_builder(Role::Operator)
+        .layer(AccessLayer)
+        .layer(TraceLayer)
+        .add_service(ClusterServiceServer::new(operators.clone()))
+        .add_service(DirectoryServiceServer::new(operators.clone()))
+        .add_service(ReversalServiceServer::new(operators.clone()))
+        .add_service(RecordServiceServer::new(operators));
+    async move { ended("operator", server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await) }
+}
+
+fn ended(door: &str, result: Result<(), tonic::transport::Error>) {
+    if let Err(error) = result {
+        tracing::error!(door, %error, "a door failed");
+    }
+}

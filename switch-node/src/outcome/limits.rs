@@ -1,0 +1,60 @@
+//! Every bound of the store-and-forward, with its reason.
+
+use std::time::Duration;
+
+/// Copies in flight on one link: enough to clear 60,000 reversals in a minute at 200 ms each, few enough that a network which
+/// has just come back is not flooded.
+pub const LANES_IN_FLIGHT: usize = 256;
+
+/// Copies in flight that repeat an earlier one: half of all, so that lanes which a network never answers leave room for the first
+/// copies of others.
+pub const REPEATS_IN_FLIGHT: usize = 128;
+
+/// Transactions with something owed that one link keeps in memory; the rest stays on disk and is scanned in turn (R23).
+pub const LANES_KNOWN_MAX: usize = 20_000;
+
+/// Rows read at once by a scan of what is owed.
+pub const SCAN_PAGE: usize = 1_000;
+
+/// Wake-ups that wait for one link's task; beyond this the table is scanned instead.
+pub const WAKES_PER_LINK_MAX: usize = 65_536;
+
+/// How often a link that is not in service is looked at again.
+pub const OUT_OF_SERVICE_LOOK: Duration = Duration::from_millis(50);
+
+/// Longest pause between two copies, as a multiple of the profile's `repeat_after`.
+pub const BACKOFF_FACTOR_MAX: u32 = 16;
+
+/// A parked lane that was not refused is tried at this multiple of `repeat_after` (R25).
+pub const PARKED_FACTOR: u32 = 240;
+
+/// Pause before an acknowledgement that could not be committed is taken up again.
+pub const COMMIT_RETRY: Duration = Duration::from_millis(200);
+
+/// How long a copy waits for its acknowledgement at least, where the profile repeats faster.
+pub const ACKNOWLEDGEMENT_MIN: Duration = Duration::from_secs(1);
+
+/// Inherited attempts looked into at once.
+pub const INHERITED_AT_ONCE: usize = 256;
+
+/// How often a leader looks for attempts whose timer has ended without anybody noticing, and how much later than the timer.
+pub const OVERDUE_LOOK: Duration = Duration::from_secs(30);
+
+/// Grace of [`OVERDUE_LOOK`], milliseconds.
+pub const OVERDUE_GRACE_MS: u64 = 15_000;
+
+/// Answers nobody waits for that wait to be committed. Past it they are counted and dropped: a network that sends more of
+/// them than payments is broken, and its transactions are being reversed already.
+pub const STRAYS_MAX: usize = 65_536;
+
+/// Pause between two rounds over what may have expired: an authorization is valid for days, minutes do not matter.
+pub const EXPIRY_ROUND: Duration = Duration::from_secs(60);
+
+/// Rows read at once by such a round.
+pub const EXPIRY_PAGE: usize = 500;
+
+/// Pause between two pages: a round over a million transactions takes minutes and no core.
+pub const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Days without a leader after which an expired authorization is still found.
+pub const EXPIRY_ABSENCE_DAYS: u32 = 14;

@@ -1,0 +1,21 @@
+//! Station ⑤: what was answered is journalled, and what was not answered is reversed until acknowledged.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`settle`] | gets evidence committed, by this node or by whoever leads |
+//! | [`Conversations`] | what this process holds |
+//! | [`in_doubt`] | attempts inherited from an earlier leader: waits for their deadline or asks their owner (R4) |
+//! | [`reversal`] | store-and-forward: repeats reversals and advices until acknowledged (R13, R14, R25) |
+//! | [`expiry`] | ends the validity of what nobody captured (R9) |
+//! | [`stray`] | answers that nobody waits for |
+
+mod conversations;
+pub mod expiry;
+pub mod in_doubt;
+pub mod limits;
+pub mod reversal;
+mod settle;
+pub mod stray;
+
+pub use conversations::{Conversations, Held, Opening};
+pub use settle::{Courier, carry};

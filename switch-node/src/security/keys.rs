@@ -1,0 +1,425 @@
+//! The cluster's keys for card data: which there are, where they come from, and what can be done with them (R7).
+//!
+//! A [`KeyStore`] is asked to do things and never for a key, so that a hardware module can stand in the place of the
+//! files. Files are the same on every node, one a version: `pan-1.key`, `token-1.key`, `fingerprint-1.key`, each
+//! 64 hexadecimal digits that nobody but the node may read. The newest version is used for what is new; older ones stay
+//! as long as something needs them. A node that lacks a kind of key does not start.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+    rand::{SecureRandom as _, SystemRandom},
+};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// What a key is for. No key serves two purposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// Seals card data.
+    Pan,
+    /// Makes tokens of card numbers.
+    Token,
+    /// Makes fingerprints of requests.
+    Fingerprint,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::Pan, Self::Token, Self::Fingerprint];
+
+    /// First part of the names of its files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pan => "pan",
+            Self::Token => "token",
+            Self::Fingerprint => "fingerprint",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Keys that can be used and not seen.
+pub trait KeyStore: Send + Sync {
+    /// The version for what is new.
+    fn newest(&self, purpose: Purpose) -> u32;
+
+    /// Encrypts `text` in place with AES-256-GCM under a [`Purpose::Pan`] key and appends the tag. A nonce must never be
+    /// given twice.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    fn encrypt(&self, version: u32, nonce: [u8; 12], associated: &[u8], text: &mut Vec<u8>) -> Result<(), KeyFault>;
+
+    /// Decrypts what [`Self::encrypt`] made, in place; gives the text without the tag.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    fn decrypt<'a>(
+        &self,
+        version: u32,
+        nonce: [u8; 12],
+        associated: &[u8],
+        text: &'a mut [u8],
+    ) -> Result<&'a mut [u8], KeyFault>;
+
+    /// HMAC-SHA-256 under a key of this purpose.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    fn authenticate(&self, purpose: Purpose, version: u32, message: &[u8]) -> Result<[u8; 32], KeyFault>;
+}
+
+/// Why a key could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KeyFault {
+    /// This node has no such version; an operator must bring it.
+    #[error("{0} key version {1} is not on this node")]
+    UnknownVersion(Purpose, u32),
+    /// Another key, other associated data, or changed bytes.
+    #[error("the ciphertext does not belong to this key and this place")]
+    Forged,
+    /// The store failed.
+    #[error("the key store failed")]
+    Failed,
+}
+
+/// Why a directory of key files cannot be used. The node does not start.
+#[derive(Debug, Error)]
+pub enum KeyFileFault {
+    /// It cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A name that begins like a key's and has no version.
+    #[error("{}: the name must be <purpose>-<version>.key with a version from 1 to 4294967295", .0.display())]
+    Name(PathBuf),
+    /// Others may read or write it.
+    #[error("{}: mode is {mode:04o}, and nobody but the node may read or write a key: chmod 0600", path.display())]
+    Mode {
+        /// File.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// It belongs to a user who is neither the node's nor root.
+    #[error("{}: belongs to user {owner}", path.display())]
+    Owner {
+        /// File.
+        path: PathBuf,
+        /// User id.
+        owner: u32,
+    },
+    /// Not 64 hexadecimal digits.
+    #[error("{}: a key is 64 hexadecimal digits", .0.display())]
+    Form(PathBuf),
+    /// The same key twice: purposes and versions must not share one.
+    #[error("{} and {} hold the same key", .0.display(), .1.display())]
+    Repeated(PathBuf, PathBuf),
+    /// No key of a purpose.
+    #[error("{}: there is no {purpose}-<version>.key", directory.display())]
+    Missing {
+        /// Directory.
+        directory: PathBuf,
+        /// Purpose.
+        purpose: Purpose,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+/// Keys out of a directory of files. Has no `Debug`: nothing may print it. What is read is wiped; the expanded keys stay
+/// in the memory of ring, which wipes nothing, until the process ends.
+pub struct FileKeys {
+    pan: BTreeMap<u32, LessSafeKey>,
+    token: BTreeMap<u32, hmac::Key>,
+    fingerprint: BTreeMap<u32, hmac::Key>,
+}
+
+impl FileKeys {
+    /// Reads every key of a directory. Files of other names are left alone.
+    ///
+    /// # Errors
+    /// [`KeyFileFault`], with the name of the file.
+    pub fn open(directory: &Path) -> Result<Self, KeyFileFault> {
+        let io = |source| KeyFileFault::Io { path: directory.to_owned(), source };
+        let mut keys = Self { pan: BTreeMap::new(), token: BTreeMap::new(), fingerprint: BTreeMap::new() };
+        let mut seen: Vec<(PathBuf, KeyBytes)> = Vec::new();
+        for entry in fs::read_dir(directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let Some((purpose, version)) = key_name(&path)? else { continue };
+            let bytes = read(&path)?;
+            if let Some((other, _)) = seen.iter().find(|(_, known)| known[..] == bytes[..]) {
+                return Err(KeyFileFault::Repeated(other.clone(), path));
+            }
+            match purpose {
+                Purpose::Pan => {
+                    let key =
+                        UnboundKey::new(&AES_256_GCM, &bytes[..]).map_err(|_| KeyFileFault::Form(path.clone()))?;
+                    keys.pan.insert(version, LessSafeKey::new(key));
+                }
+                Purpose::Token => {
+                    keys.token.insert(version, hmac::Key::new(hmac::HMAC_SHA256, &bytes[..]));
+                }
+                Purpose::Fingerprint => {
+                    keys.fingerprint.insert(version, hmac::Key::new(hmac::HMAC_SHA256, &bytes[..]));
+                }
+            }
+            seen.push((path, bytes));
+        }
+        for purpose in Purpose::ALL {
+            if keys.versions(purpose).next_back().is_none() {
+                return Err(KeyFileFault::Missing { directory: directory.to_owned(), purpose });
+            }
+        }
+        Ok(keys)
+    }
+
+    fn versions(&self, purpose: Purpose) -> Box<dyn DoubleEndedIterator<Item = u32> + '_> {
+        match purpose {
+            Purpose::Pan => Box::new(self.pan.keys().copied()),
+            Purpose::Token => Box::new(self.token.keys().copied()),
+            Purpose::Fingerprint => Box::new(self.fingerprint.keys().copied()),
+        }
+    }
+
+    fn pan(&self, version: u32) -> Result<&LessSafeKey, KeyFault> {
+        self.pan.get(&version).ok_or(KeyFault::UnknownVersion(Purpose::Pan, version))
+    }
+}
+
+impl KeyStore for FileKeys {
+    fn newest(&self, purpose: Purpose) -> u32 {
+        self.versions(purpose).next_back().expect("a store without a key of each purpose does not open")
+    }
+
+    fn encrypt(&self, version: u32, nonce: [u8; 12], associated: &[u8], text: &mut Vec<u8>) -> Result<(), KeyFault> {
+        // Grown here, so that no clear copy is left behind where a full buffer would move.
+        debug_assert!(text.capacity() >= text.len() + AES_256_GCM.tag_len(), "the tag moves the clear text");
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.pan(version)?.seal_in_place_append_tag(nonce, Aad::from(associated), text).map_err(|_| KeyFault::Failed)
+    }
+
+    fn decrypt<'a>(
+        &self,
+        version: u32,
+        nonce: [u8; 12],
+        associated: &[u8],
+        text: &'a mut [u8],
+    ) -> Result<&'a mut [u8], KeyFault> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.pan(version)?.open_in_place(nonce, Aad::from(associated), text).map_err(|_| KeyFault::Forged)
+    }
+
+    fn authenticate(&self, purpose: Purpose, version: u32, message: &[u8]) -> Result<[u8; 32], KeyFault> {
+        let key = match purpose {
+            Purpose::Pan => None, // no key serves two purposes
+            Purpose::Token => self.token.get(&version),
+            Purpose::Fingerprint => self.fingerprint.get(&version),
+        };
+        let tag = hmac::sign(key.ok_or(KeyFault::UnknownVersion(purpose, version))?, message);
+        tag.as_ref().try_into().map_err(|_| KeyFault::Failed)
+    }
+}
+
+/// Makes a first key of every purpose in `directory`, which is made where it is not there. Nothing is overwritten.
+///
+/// # Errors
+/// [`KeyFileFault`].
+pub fn generate(directory: &Path) -> Result<(), KeyFileFault> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|source| KeyFileFault::Io { path: directory.to_owned(), source })?;
+    Purpose::ALL.into_iter().try_for_each(|purpose| generate_version(directory, purpose, 1))
+}
+
+/// Makes one version of one key. Nothing is overwritten.
+///
+/// # Errors
+/// [`KeyFileFault`].
+pub fn generate_version(directory: &Path, purpose: Purpose, version: u32) -> Result<(), KeyFileFault> {
+    let path = directory.join(format!("{purpose}-{version}.key"));
+    let mut key: KeyBytes = Zeroizing::new([0; KEY_LEN]);
+    SystemRandom::new().fill(&mut key[..]).map_err(|_| KeyFileFault::Random)?;
+    let mut digits = Zeroizing::new([0; 2 * KEY_LEN + 1]);
+    for (place, byte) in key.iter().enumerate() {
+        digits[2 * place] = HEX[usize::from(byte >> 4)];
+        digits[2 * place + 1] = HEX[usize::from(byte & 15)];
+    }
+    digits[2 * KEY_LEN] = b'\n';
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    file.and_then(|mut file| file.write_all(&digits[..]).and_then(|()| file.sync_all()))
+        .map_err(|source| KeyFileFault::Io { path, source })
+}
+
+/// Purpose and version out of a file's name; `None` where it is no key's.
+fn key_name(path: &Path) -> Result<Option<(Purpose, u32)>, KeyFileFault> {
+    let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".key")) else {
+        return Ok(None);
+    };
+    let Some((name, version)) = stem.split_once('-') else { return Ok(None) };
+    let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else { return Ok(None) };
+    // One name a version: `01` beside `1` would be two keys in one place.
+    match version.parse() {
+        Ok(number) if number > 0 && version == u32::to_string(&number) => Ok(Some((purpose, number))),
+        _ => Err(KeyFileFault::Name(path.to_owned())),
+    }
+}
+
+fn read(path: &Path) -> Result<KeyBytes, KeyFileFault> {
+    let io = |source| KeyFileFault::Io { path: path.to_owned(), source };
+    let file = fs::File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
+    let shut = if owner == rustix::process::geteuid().as_raw() {
+        0o077
+    } else if owner == 0 {
+        // A volume that root mounts for the node's group: nobody else is in it.
+        0o037
+    } else {
+        return Err(KeyFileFault::Owner { path: path.to_owned(), owner });
+    };
+    if mode & shut != 0 {
+        return Err(KeyFileFault::Mode { path: path.to_owned(), mode });
+    }
+    // One byte more than a key and its line's end: a longer file is no key.
+    let mut text = Zeroizing::new([0; 2 * KEY_LEN + 2]);
+    let mut length = 0;
+    let mut file = file.take(text.len() as u64);
+    while length < text.len() {
+        match file.read(&mut text[length..]).map_err(io)? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    let text = text[..length].strip_suffix(b"\n").unwrap_or(&text[..length]);
+    let mut key: KeyBytes = Zeroizing::new([0; KEY_LEN]);
+    if text.len() != 2 * KEY_LEN {
+        return Err(KeyFileFault::Form(path.to_owned()));
+    }
+    for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
+        let (high, low) = (hex(digits[0]), hex(digits[1]));
+        *byte = high.zip(low).map(|(high, low)| high << 4 | low).ok_or_else(|| KeyFileFault::Form(path.to_owned()))?;
+    }
+    Ok(key)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+type KeyBytes = Zeroizing<[u8; KEY_LEN]>;
+const KEY_LEN: usize = 32;
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn generated() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        generate(directory.path()).expect("keys");
+        directory
+    }
+
+    /// Why the vault's keys do not open; the store itself cannot be printed.
+    fn fault(directory: &Path) -> KeyFileFault {
+        FileKeys::open(directory).err().expect("a fault")
+    }
+
+    #[test]
+    fn the_newest_version_is_used_and_every_one_can_be() {
+        let directory = generated();
+        generate_version(directory.path(), Purpose::Token, 10).expect("a key");
+        generate_version(directory.path(), Purpose::Token, 9).expect("a key");
+        fs::write(directory.path().join("README"), "not a key").expect("a file");
+        let keys = FileKeys::open(directory.path()).expect("keys");
+        assert_eq!([1, 10, 1], Purpose::ALL.map(|purpose| keys.newest(purpose)));
+        let of = |version| keys.authenticate(Purpose::Token, version, b"x");
+        assert!(of(1) != of(9) && of(9) != of(10) && of(1).is_ok());
+        assert_eq!(of(2), Err(KeyFault::UnknownVersion(Purpose::Token, 2)));
+        assert_eq!(keys.authenticate(Purpose::Pan, 1, b"x"), Err(KeyFault::UnknownVersion(Purpose::Pan, 1)));
+    }
+
+    #[test]
+    fn a_node_without_a_kind_of_key_does_not_start() {
+        for purpose in Purpose::ALL {
+            let directory = generated();
+            fs::remove_file(directory.path().join(format!("{purpose}-1.key"))).expect("it is there");
+            let fault = fault(directory.path());
+            assert!(matches!(&fault, KeyFileFault::Missing { purpose: missing, .. } if *missing == purpose), "{fault}");
+        }
+        assert!(matches!(fault(Path::new("/nowhere")), KeyFileFault::Io { .. }));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused_by_name() {
+        for mode in [0o640, 0o604, 0o666, 0o620, 0o610] {
+            let directory = generated();
+            let path = directory.path().join("pan-1.key");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+            let fault = fault(directory.path());
+            assert!(matches!(&fault, KeyFileFault::Mode { path: named, mode: is } if *named == path && *is == mode));
+            assert!(fault.to_string().contains("pan-1.key"), "{fault}");
+        }
+        let directory = generated();
+        fs::set_permissions(directory.path().join("pan-1.key"), fs::Permissions::from_mode(0o400)).expect("ours");
+        assert!(FileKeys::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_by_name() {
+        let zeros = "0".repeat(63);
+        for text in ["", "0", &zeros, &format!("{zeros}g"), &format!("{zeros}0\n\n"), &format!("{zeros}00")] {
+            let directory = generated();
+            fs::write(directory.path().join("token-1.key"), text).expect("ours");
+            assert!(matches!(fault(directory.path()), KeyFileFault::Form(_)), "{text:?}");
+        }
+        for name in ["pan-.key", "pan-0.key", "pan-01.key", "pan-x.key", "pan-4294967296.key", "pan-+2.key"] {
+            let directory = generated();
+            fs::write(directory.path().join(name), "").expect("ours");
+            assert!(matches!(fault(directory.path()), KeyFileFault::Name(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_key_serves_two_purposes() {
+        let directory = generated();
+        fs::copy(directory.path().join("pan-1.key"), directory.path().join("token-2.key")).expect("ours");
+        assert!(matches!(fault(directory.path()), KeyFileFault::Repeated(..)));
+    }
+
+    #[test]
+    fn generating_overwrites_nothing() {
+        let directory = generated();
+        let before = fs::read(directory.path().join("pan-1.key")).expect("a key");
+        assert!(matches!(generate(directory.path()), Err(KeyFileFault::Io { .. })));
+        assert_eq!(fs::read(directory.path().join("pan-1.key")).expect("a key"), before);
+        assert_eq!(fs::metadata(directory.path().join("pan-1.key")).expect("a key").mode() & 0o777, 0o600);
+    }
+}

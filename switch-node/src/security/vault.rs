@@ -1,0 +1,308 @@
+//! Card data as it may be journalled: sealed for one transaction of one gateway, a token, a fingerprint (R7, R16).
+//!
+//! ```text
+//! sealed      = nonce (12) ‖ AES-256-GCM(text) ‖ tag (16)
+//! associated  = purpose ‖ key version ‖ gateway ‖ transaction, each with its length before it
+//! text        = layout (1) ‖ number (length, digits) ‖ expiry (0, or 4 and YYMM) ‖ sequence (2) ‖ chip data (length, bytes)
+//! nonce       = 96-bit counter that starts at a random multiple of 2^32
+//! ```
+//!
+//! Sealed data that is moved to another transaction or gateway does not open. Sensitive authentication data never gets in:
+//! of the chip data only the tags that [`filter_icc_data`] keeps.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use switch_domain::{
+    card::{Card, CardToken, Expiry, Pan, Sealed, Sensitive, filter_icc_data},
+    id::{GatewayId, MerchantId, RequestId, TerminalId, TransactionId},
+    money::{Amount, Currency},
+    transaction::{CaptureMode, Fingerprint, Method},
+};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::keys::{FileKeys, KeyFault, KeyFileFault, KeyStore, Purpose};
+
+/// Seals and opens card data, and makes what stands in its place.
+#[derive(Clone)]
+pub struct Vault {
+    keys: Arc<dyn KeyStore>,
+    nonces: Arc<Nonces>,
+}
+
+/// Why the vault cannot do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum VaultFault {
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// The bytes are too short, or what was sealed is no card: written by another version.
+    #[error("the sealed data has a layout that this version does not know")]
+    Layout,
+    /// The chip data is not well formed; the door lets none such in.
+    #[error("the chip data is not well formed")]
+    ChipData,
+    /// 2^64 nonces are used up; the process must be started anew.
+    #[error("no nonce is left")]
+    NoncesExhausted,
+}
+
+/// What a fingerprint covers (R16): what is asked, never sensitive authentication data.
+#[derive(Clone, Copy)]
+pub struct FingerprintParts<'a> {
+    /// What.
+    pub method: Method,
+    /// How much; zero where there is no amount.
+    pub amount: Amount,
+    /// In which currency, where there is one.
+    pub currency: Option<Currency>,
+    /// The card number. It goes in under the fingerprint's own key: a token would change with the token's key, and an honest
+    /// repetition would look like another request.
+    pub pan: Option<&'a Pan>,
+    /// Who sells.
+    pub merchant: Option<&'a MerchantId>,
+    /// At which terminal.
+    pub terminal: Option<&'a TerminalId>,
+    /// Transaction that a follow-up is about.
+    pub original: Option<TransactionId>,
+    /// Key of the authorization that a void is about.
+    pub original_request: Option<&'a RequestId>,
+    /// When money is captured.
+    pub capture_mode: Option<CaptureMode>,
+    /// True for a capture that is the last.
+    pub is_final: bool,
+}
+
+impl<'a> FingerprintParts<'a> {
+    /// An increment, a capture that is not final, or a refund.
+    #[must_use]
+    pub fn follow_up(method: Method, amount: Amount, currency: Currency, original: TransactionId) -> Self {
+        Self { amount, currency: Some(currency), original: Some(original), ..Self::of(method) }
+    }
+
+    /// A void, by the transaction or by the key of the authorization.
+    #[must_use]
+    pub fn void(original: Option<TransactionId>, original_request: Option<&'a RequestId>) -> Self {
+        Self { original, original_request, ..Self::of(Method::Void) }
+    }
+
+    fn of(method: Method) -> Self {
+        Self {
+            method,
+            amount: Amount::ZERO,
+            currency: None,
+            pan: None,
+            merchant: None,
+            terminal: None,
+            original: None,
+            original_request: None,
+            capture_mode: None,
+            is_final: false,
+        }
+    }
+
+    /// Canonical: every part in its place with its length, absent ones as empty. A layout that changes makes every
+    /// repetition look like another request, so it has a number.
+    fn message(&self) -> Message {
+        let mut message = Message::new(b"payswitch fingerprint 1");
+        message.part(match self.method {
+            Method::Authorize => b"authorize",
+            Method::Increment => b"increment",
+            Method::Capture => b"capture",
+            Method::Void => b"void",
+            Method::Refund => b"refund",
+            Method::Verify => b"verify",
+        });
+        message.part(&self.amount.minor_units().to_be_bytes());
+        message.part(self.currency.map_or("", Currency::code).as_bytes());
+        message.part(self.pan.map_or("", Pan::expose).as_bytes());
+        message.part(self.merchant.map_or("", MerchantId::as_str).as_bytes());
+        message.part(self.terminal.map_or("", TerminalId::as_str).as_bytes());
+        message.part(self.original.map(|id| id.to_string()).unwrap_or_default().as_bytes());
+        message.part(self.original_request.map_or("", RequestId::as_str).as_bytes());
+        message.part(match self.capture_mode {
+            None => b"",
+            Some(CaptureMode::Manual) => b"manual",
+            Some(CaptureMode::Automatic) => b"automatic",
+        });
+        message.part(if self.is_final { b"final" } else { b"" });
+        message
+    }
+}
+
+impl Vault {
+    /// A vault with the key files of a directory.
+    ///
+    /// # Errors
+    /// [`KeyFileFault`]: the node does not start.
+    pub fn open(directory: &Path) -> Result<Self, KeyFileFault> {
+        let mut start = [0; 8];
+        SystemRandom::new().fill(&mut start).map_err(|_| KeyFileFault::Random)?;
+        Ok(Self::new(Arc::new(FileKeys::open(directory)?), start))
+    }
+
+    /// A vault with these keys. `start` must be random in every process: two that start at the same place would use the
+    /// same nonces under the same key.
+    #[must_use]
+    pub fn new(keys: Arc<dyn KeyStore>, start: [u8; 8]) -> Self {
+        Self { keys, nonces: Arc::new(Nonces { start: u64::from_be_bytes(start), used: AtomicU64::new(0) }) }
+    }
+
+    /// Seals what a reversal or a refund will need, under the newest key, for one transaction of one gateway.
+    ///
+    /// # Errors
+    /// [`VaultFault`].
+    pub fn seal(&self, card: &Card, gateway: &GatewayId, transaction: TransactionId) -> Result<Sealed, VaultFault> {
+        let key_version = self.keys.newest(Purpose::Pan);
+        let nonce = self.nonces.next()?;
+        let mut text = layout(card)?;
+        self.keys.encrypt(key_version, nonce, &associated(key_version, gateway, transaction), &mut text)?;
+        let mut bytes = Vec::with_capacity(NONCE_LEN + text.len());
+        bytes.extend_from_slice(&nonce);
+        bytes.extend_from_slice(&text);
+        Ok(Sealed { key_version, bytes: bytes.into_boxed_slice() })
+    }
+
+    /// Opens what was sealed for this transaction of this gateway.
+    ///
+    /// # Errors
+    /// [`VaultFault`].
+    pub fn unseal(&self, sealed: &Sealed, gateway: &GatewayId, transaction: TransactionId) -> Result<Card, VaultFault> {
+        let (nonce, text) = sealed.bytes.split_first_chunk::<NONCE_LEN>().ok_or(VaultFault::Layout)?;
+        let associated = associated(sealed.key_version, gateway, transaction);
+        let mut text = Zeroizing::new(text.to_vec());
+        let text = self.keys.decrypt(sealed.key_version, *nonce, &associated, &mut text)?;
+        read_layout(text).ok_or(VaultFault::Layout)
+    }
+
+    /// What stands in a card number's place: the same for the same number in one cluster.
+    ///
+    /// # Errors
+    /// [`VaultFault`] where the key store fails.
+    pub fn token(&self, pan: &Pan) -> Result<CardToken, VaultFault> {
+        let version = self.keys.newest(Purpose::Token);
+        let mut message = Message::new(b"payswitch card token 1");
+        message.part(pan.expose().as_bytes());
+        Ok(CardToken(first_half(self.keys.authenticate(Purpose::Token, version, &message.0)?)))
+    }
+
+    /// A digest of what is asked, under the newest key, or under that of a stored one to compare with (R16).
+    ///
+    /// # Errors
+    /// [`KeyFault::UnknownVersion`] where this node lacks that version.
+    pub fn fingerprint(&self, version: Option<u32>, parts: &FingerprintParts<'_>) -> Result<Fingerprint, VaultFault> {
+        let key_version = version.unwrap_or_else(|| self.keys.newest(Purpose::Fingerprint));
+        let digest = self.keys.authenticate(Purpose::Fingerprint, key_version, &parts.message().0)?;
+        Ok(Fingerprint { key_version, digest: first_half(digest) })
+    }
+}
+
+/// Parts with their lengths before them, so that no two lists of parts give the same bytes. Wiped.
+struct Message(Zeroizing<Vec<u8>>);
+
+impl Message {
+    fn new(purpose: &[u8]) -> Self {
+        // Enough for every message of this file: a buffer that grows leaves its contents behind.
+        let mut message = Self(Zeroizing::new(Vec::with_capacity(512)));
+        message.part(purpose);
+        message
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).expect("parts are short texts");
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+fn associated(key_version: u32, gateway: &GatewayId, transaction: TransactionId) -> Zeroizing<Vec<u8>> {
+    let mut message = Message::new(b"payswitch sealed card");
+    message.part(&key_version.to_be_bytes());
+    message.part(gateway.as_str().as_bytes());
+    message.part(&transaction.number().to_be_bytes());
+    message.0
+}
+
+fn first_half(digest: [u8; 32]) -> [u8; 16] {
+    let mut kept = [0; 16];
+    kept.copy_from_slice(&digest[..16]);
+    kept
+}
+
+/// The clear text of a card, with room for the tag.
+fn layout(card: &Card) -> Result<Zeroizing<Vec<u8>>, VaultFault> {
+    let kept = filter_icc_data(card.icc_data.expose()).map_err(|_| VaultFault::ChipData)?;
+    let kept = Zeroizing::new(kept);
+    let number = card.pan.expose().as_bytes();
+    let mut text = Zeroizing::new(Vec::with_capacity(10 + number.len() + kept.len() + TAG_LEN));
+    text.push(LAYOUT);
+    text.push(number.len() as u8); // 12 to 19
+    text.extend_from_slice(number);
+    match card.expiry {
+        None => text.push(0),
+        Some(expiry) => {
+            text.push(4);
+            text.extend_from_slice(&expiry.yymm());
+        }
+    }
+    text.extend_from_slice(&card.sequence_number.to_be_bytes());
+    text.push(kept.len() as u8); // at most 255
+    text.extend_from_slice(&kept);
+    Ok(text)
+}
+
+fn read_layout(text: &[u8]) -> Option<Card> {
+    let mut rest = text;
+    let mut take = |length: usize| {
+        let (taken, left) = rest.split_at_checked(length)?;
+        rest = left;
+        Some(taken)
+    };
+    if take(1)? != [LAYOUT] {
+        return None;
+    }
+    let number_len = take(1)?[0];
+    let pan = Pan::parse(std::str::from_utf8(take(usize::from(number_len))?).ok()?).ok()?;
+    let expiry = match take(1)?[0] {
+        0 => None,
+        4 => Some(Expiry::from_yymm(std::str::from_utf8(take(4)?).ok()?).ok()?),
+        _ => return None,
+    };
+    let sequence_number = u16::from_be_bytes(take(2)?.try_into().ok()?);
+    let icc_len = take(1)?[0];
+    let icc_data = Sensitive::new(take(usize::from(icc_len))?.to_vec());
+    rest.is_empty().then(|| Card { icc_data, ..Card::of_number(pan, expiry, sequence_number) })
+}
+
+/// Nonces that this process has not used. Two processes meet only if their random starts lie as close together as the
+/// number of times 2^32 that one of them seals.
+struct Nonces {
+    start: u64,
+    used: AtomicU64,
+}
+
+impl Nonces {
+    fn next(&self) -> Result<[u8; NONCE_LEN], VaultFault> {
+        let used = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(1));
+        let used = used.map_err(|_| VaultFault::NoncesExhausted)?;
+        let high = self.start.wrapping_add(used >> 32);
+        let mut nonce = [0; NONCE_LEN];
+        nonce[..8].copy_from_slice(&high.to_be_bytes());
+        nonce[8..].copy_from_slice(&(used as u32).to_be_bytes()); // its low half; the high half was added above
+        Ok(nonce)
+    }
+}
+
+const LAYOUT: u8 = 1;
+const NONCE_LEN: usize = 12;
+const TAG_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests;
