@@ -1,0 +1,74 @@
+//! `reversal list`.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+use switch_proto::operator::v1::{ListReversalsRequest, OwedMessage, reversal_service_client::ReversalServiceClient};
+
+use crate::{cli::Global, failure::Failure, output::Sheet, session::Session};
+
+pub(super) async fn list(global: &Global, parked_only: bool, limit: usize) -> Result<Sheet, Failure> {
+    let session = Session::new(global)?;
+    let ask = async |channel, request| ReversalServiceClient::new(channel).list_reversals(request).await;
+    let mut owed: Vec<OwedMessage> = Vec::new();
+    let mut page_token = String::new();
+    while owed.len() < limit {
+        let page_size = i32::try_from((limit - owed.len()).min(PAGE_MAX)).unwrap_or(0);
+        let page = session.read(ListReversalsRequest { page_size, page_token, parked_only }, ask).await?;
+        owed.extend(page.owed);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if !page_token.is_empty() {
+        let _ = writeln!(std::io::stderr(), "there are more: these are the first {}", owed.len());
+    }
+    Ok(sheet(&owed))
+}
+
+fn sheet(owed: &[OwedMessage]) -> Sheet {
+    Sheet::of("ReversalList", owed.iter().map(item)).with(
+        &["ATTEMPT", "LINK", "KIND", "STATE", "MINOR UNITS", "CURRENCY", "SINCE MS"],
+        owed.iter().map(row).collect(),
+    )
+}
+
+fn row(owed: &OwedMessage) -> Vec<String> {
+    vec![
+        owed.attempt_id.clone(),
+        owed.link_id.clone(),
+        owed.kind.clone(),
+        owed.state.clone(),
+        owed.amount_minor_units.to_string(),
+        owed.currency_code.clone(),
+        owed.since_unix_ms.to_string(),
+    ]
+}
+
+fn item(owed: &OwedMessage) -> Value {
+    let OwedMessage {
+        gateway_id,
+        transaction_id,
+        attempt_id,
+        link_id,
+        kind,
+        state,
+        amount_minor_units,
+        currency_code,
+        since_unix_ms,
+    } = owed;
+    json!({
+        "gateway_id": gateway_id,
+        "transaction_id": transaction_id,
+        "attempt_id": attempt_id,
+        "link_id": link_id,
+        "kind": kind,
+        "state": state,
+        "amount_minor_units": amount_minor_units,
+        "currency_code": currency_code,
+        "since_unix_ms": since_unix_ms,
+    })
+}
+
+const PAGE_MAX: usize = 1_000;

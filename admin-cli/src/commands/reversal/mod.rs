@@ -1,0 +1,72 @@
+//! `reversal …`.
+
+mod list;
+mod resend;
+mod resolve;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::{cli::Global, failure::Failure, output::Sheet};
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Lists what networks have not acknowledged
+    List {
+        /// Only what is parked: an operator must act
+        #[arg(long)]
+        parked: bool,
+        /// Stop after this many
+        #[arg(long, default_value_t = 1_000, value_name = "COUNT")]
+        limit: usize,
+    },
+    /// Sends one at once
+    Resend {
+        /// Its attempt, as the list shows it
+        #[arg(value_name = "GATEWAY:ATTEMPT")]
+        attempt: String,
+    },
+    /// Closes a parked one with evidence: corrects the ledger, never changes what was told
+    Resolve {
+        /// Its attempt, as the list shows it
+        #[arg(value_name = "GATEWAY:ATTEMPT")]
+        attempt: String,
+        /// What the network's books hold
+        #[arg(long = "as", value_enum, value_name = "HOW")]
+        resolution: Resolution,
+        /// What shows it: a ticket, a line of a settlement file
+        #[arg(long, value_name = "TEXT")]
+        evidence: String,
+    },
+}
+
+/// How a parked item ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resolution {
+    /// The network's books hold no money for it.
+    Reversed,
+    /// The network's books hold the money.
+    Stands,
+}
+
+pub(super) async fn carry_out(global: &Global, verb: Verb) -> Result<Sheet, Failure> {
+    match verb {
+        Verb::List { parked, limit } => list::list(global, parked, limit).await,
+        Verb::Resend { attempt } => resend::resend(global, attempt).await,
+        Verb::Resolve { attempt, resolution, evidence } => {
+            resolve::resolve(global, attempt, resolution, evidence).await
+        }
+    }
+}
+
+/// The tenant in an attempt's id.
+fn gateway_of(attempt: &str) -> Result<String, Failure> {
+    let gateway = attempt.split_once(':').map(|(gateway, _)| gateway).filter(|gateway| !gateway.is_empty());
+    gateway.map(str::to_owned).ok_or_else(|| Failure::usage(format!("{attempt} is no GATEWAY:ATTEMPT")))
+}
+
+/// One attempt, and what became of it.
+fn done(kind: &'static str, attempt: String) -> Sheet {
+    Sheet::of(kind, [json!({ "attempt_id": attempt })]).with(&["ATTEMPT"], vec![vec![attempt]])
+}
