@@ -1,0 +1,403 @@
+//! `bench`: the switch under closed loops, beside an echo and etcd in the same run; and its memory over a million
+//! transactions.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use serde_json::{Map, Value, json};
+use switch_tests::{
+    auditor::{Scope, audit, collect, evidence::Evidence, report::Report},
+    bench::{
+        drive::{self, Latencies, Span},
+        echo,
+        etcd::Etcd,
+        machine::{self, Memory, Parts, Usage, Used},
+        report::{Round, Rounds, Subject, table},
+        till::{Kind, Till},
+    },
+    gateway_client::GatewayClient,
+    harness::{Cluster, OperatorClient, Process, Timing, directory::merchants_of},
+    history::History,
+    multicall,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures three node processes with two card networks on this machine, fsync and mTLS on.
+///
+/// What stands on stderr is for people; with --json one object stands on stdout. Ratios are ours divided by theirs in
+/// the same round: `etcd_ratio` and `echo_ratio` of answers a second (more is better), `etcd_p99_ratio` of latency (less
+/// is better). The auditor judges everything that was paid: anything but `valid` exits 1.
+#[derive(Debug, Parser)]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
+
+    /// Callers, or payments in flight on streams.
+    #[arg(long, value_delimiter = ',', default_value = "32,128,512")]
+    callers: Vec<usize>,
+
+    /// Seconds that count in each round.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+
+    /// Seconds before them.
+    #[arg(long, default_value_t = 2)]
+    warm_up: u64,
+
+    /// Rounds; medians are told.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// One short round at 128 callers.
+    #[arg(long, conflicts_with_all = ["callers", "seconds", "rounds"])]
+    quick: bool,
+
+    /// AuthorizeStreams that share what is in flight.
+    #[arg(long, default_value_t = CONNECTIONS)]
+    streams: usize,
+
+    /// Neither echo nor etcd: for profiles.
+    #[arg(long)]
+    alone: bool,
+
+    /// Measures only unary calls or only streams.
+    #[arg(long, value_parser = ["unary", "stream"])]
+    only: Option<String>,
+
+    /// The etcd program; without one those figures are left out.
+    #[arg(long, value_name = "PATH", default_value = "etcd")]
+    etcd: PathBuf,
+
+    /// Keeps everything in this folder; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Prints one JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Stores closed transactions at full speed and prints the memory of every node.
+    Memory {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        transactions: u64,
+
+        /// Payments in flight.
+        #[arg(long, default_value_t = 256)]
+        in_flight: usize,
+
+        /// Keeps everything in this folder; a temporary one if not given.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+
+        /// Prints one JSON object on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let mut given: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = multicall::part(given.clone()) {
+        return code;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("threads can be started");
+    let ended = if given.get(1).is_some_and(|part| part == "echo") {
+        given.remove(0);
+        runtime.block_on(echo::serve(echo::Args::parse_from(given))).map(|()| true)
+    } else {
+        let args = Args::parse();
+        match args.part {
+            Some(Part::Memory { transactions, in_flight, data, json }) => {
+                runtime.block_on(memory(transactions, in_flight, data, json))
+            }
+            None => runtime.block_on(speed(args)),
+        }
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(data: Option<&Path>) -> anyhow::Result<Cluster> {
+    eprintln!("starting three nodes and two card networks …");
+    let mut builder = Cluster::three().with_sandbox().connections(CONNECTIONS).log_level("warn").timing(PATIENT);
+    if let Some(folder) = data {
+        builder = builder.folder(folder);
+    }
+    let cluster = builder.start().await?;
+    eprintln!(
+        "everything is in {}; gateway shop pays for {}",
+        cluster.folder().display(),
+        merchants_of("shop").join(" ")
+    );
+    Ok(cluster)
+}
+
+fn till(cluster: &Cluster, kind: Kind, recorded_every: u64) -> Arc<Till> {
+    let addresses = cluster.nodes().iter().map(|node| node.gateway_address().to_owned()).collect();
+    Till::new(cluster.gateway("shop"), addresses, kind, recorded_every)
+}
+
+// ---------------------------------------------------------------------------------------------------------- speed
+
+/// Everything that is measured in turns.
+struct Bench {
+    cluster: Cluster,
+    till: Arc<Till>,
+    echo: Option<(Process, Arc<Till>)>,
+    etcd: Option<Etcd>,
+    streams: usize,
+    warm_up: Duration,
+    counted: Duration,
+}
+
+async fn speed(mut args: Args) -> anyhow::Result<bool> {
+    if args.quick {
+        (args.callers, args.seconds, args.rounds) = (vec![128], 6, 1);
+    }
+    let cluster = start(args.data.as_deref()).await?;
+    let (mut echo, mut etcd) = (None, None);
+    if !args.alone {
+        echo = Some(echo_till(&cluster)?);
+        etcd = Etcd::start(&args.etcd, cluster.folder(), CONNECTIONS)
+            .await
+            .inspect_err(|error| eprintln!("no figures of etcd: {error:#}"))
+            .ok();
+    }
+    let bench = Bench {
+        till: till(&cluster, Kind::Approved, 1),
+        echo,
+        etcd,
+        streams: args.streams,
+        warm_up: Duration::from_secs(args.warm_up),
+        counted: Duration::from_secs(args.seconds.max(1)),
+        cluster,
+    };
+    let before = bench.memory();
+    let mut rounds = Rounds::default();
+    for number in 1..=args.rounds.max(1) {
+        eprintln!("round {number}");
+        for callers in &args.callers {
+            for subject in [Subject::Echo, Subject::Etcd, Subject::Unary, Subject::Stream] {
+                let wanted = args.only.as_deref().is_none_or(|only| only == subject.name());
+                let beside = matches!(subject, Subject::Echo | Subject::Etcd);
+                if (wanted || beside)
+                    && let Some(round) = bench.round(subject, *callers).await?
+                {
+                    eprintln!("{}", round.line());
+                    rounds.0.push(round);
+                }
+            }
+        }
+    }
+    let after = bench.memory();
+    let Bench { cluster, till, etcd, echo, .. } = bench;
+    drop((etcd, echo));
+    let (report, took) = judge(&cluster, &till).await?;
+    let mut object = rounds.object();
+    eprintln!("{}", table(&object));
+    object.insert("memory_bytes".to_owned(), json!({ "start": before, "end": after }));
+    told(&mut object, &report, &till, took);
+    finish(cluster, &report, object, args.json)
+}
+
+fn echo_till(cluster: &Cluster) -> anyhow::Result<(Process, Arc<Till>)> {
+    let (process, address) = echo::start(cluster.folder(), cluster.pki())?;
+    let tls = cluster.gateway_tls("shop").context("the harness issued its certificate")?;
+    let addresses = vec![address];
+    let gateway = GatewayClient::new("shop", &addresses, tls, CONNECTIONS, History::default())?;
+    // Nobody audits an echo: one in a billion is kept.
+    Ok((process, Till::new(gateway, addresses, Kind::Approved, 1_000_000_000)))
+}
+
+impl Bench {
+    async fn round(&self, subject: Subject, callers: usize) -> anyhow::Result<Option<Round>> {
+        let span = Span::after(self.warm_up, self.counted);
+        let parts = self.parts(subject).await?;
+        let using = usage(&parts, span);
+        let (latencies, used) = match subject {
+            Subject::Echo => {
+                let Some((_, till)) = &self.echo else { return Ok(None) };
+                both(drive::closed(till.payers(callers), span), using).await?
+            }
+            Subject::Etcd => {
+                let Some(etcd) = &self.etcd else { return Ok(None) };
+                both(drive::closed(etcd.putters(callers), span), using).await?
+            }
+            Subject::Unary => both(drive::closed(self.till.payers(callers), span), using).await?,
+            Subject::Stream => both(drive::together(self.till.lanes(self.streams, callers, span), span), using).await?,
+        };
+        let seconds = span.counted().as_secs_f64();
+        Ok(Some(Round::new(subject, callers, &latencies, seconds, used, machine::load_average())))
+    }
+
+    /// The processes that take part in a round.
+    async fn parts(&self, subject: Subject) -> anyhow::Result<Parts> {
+        let mut parts = vec![("client", std::process::id())];
+        match subject {
+            Subject::Echo => parts.extend(self.echo.as_ref().map(|(process, _)| ("server", process.id()))),
+            Subject::Etcd => {
+                let members = self.etcd.iter().flat_map(Etcd::processes);
+                parts.extend(members.map(|member| ("members", member)));
+            }
+            Subject::Unary | Subject::Stream => {
+                let leader = self.cluster.leader().await.context("nobody leads")?;
+                for node in self.cluster.nodes() {
+                    let part = if node.number() == leader.node { "leader" } else { "followers" };
+                    parts.extend(node.process_id().map(|process| (part, process)));
+                }
+                parts.extend(machine::children("sandbox").into_iter().map(|process| ("networks", process)));
+            }
+        }
+        Ok(parts)
+    }
+
+    fn memory(&self) -> BTreeMap<String, Memory> {
+        memory_of(&self.cluster)
+    }
+}
+
+async fn both(
+    driven: impl Future<Output = anyhow::Result<Latencies>>,
+    using: impl Future<Output = Used>,
+) -> anyhow::Result<(Latencies, Used)> {
+    let (latencies, used) = tokio::join!(driven, using);
+    Ok((latencies?, used))
+}
+
+/// What the parts use while a span counts.
+async fn usage(parts: &Parts, span: Span) -> Used {
+    tokio::time::sleep_until(span.counted_from.into()).await;
+    let before = Usage::now(parts);
+    tokio::time::sleep_until(span.until.into()).await;
+    Usage::now(parts).since(&before)
+}
+
+// --------------------------------------------------------------------------------------------------------- memory
+
+async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json: bool) -> anyhow::Result<bool> {
+    let cluster = start(data.as_deref()).await?;
+    let till = till(&cluster, Kind::Closed, transactions.div_ceil(RECORDED_MAX));
+    let mut looks = Map::new();
+    let mut look = |name: String, rate: f64, p99_us: u64| {
+        let memory = memory_of(&cluster);
+        let mib: Vec<String> =
+            memory.iter().map(|(node, own)| format!("{node} {}", own.resident / (1024 * 1024))).collect();
+        eprintln!(
+            "{name:>9} transactions  {rate:>7.0}/s  p99 {:>6.1} ms  MiB: {}",
+            p99_us as f64 / 1e3,
+            mib.join("  ")
+        );
+        looks.insert(name, json!(memory));
+    };
+    look("start".to_owned(), 0.0, 0);
+    let mut steps = Vec::new();
+    let mut stored = 0;
+    while stored < transactions {
+        let step = LOOK_EVERY.min(transactions - stored);
+        till.end_before(stored + step + 1);
+        let (began, span) = (Instant::now(), Span::after(Duration::ZERO, STEP_MAX));
+        let latencies = drive::together(till.lanes(CONNECTIONS, in_flight, span), span).await?;
+        // Loops that met the end have counted beyond it.
+        till.continue_at(stored + step + 1);
+        stored += step;
+        let (rate, p99_us) = (step as f64 / began.elapsed().as_secs_f64(), latencies.value_at_quantile(0.99));
+        look(stored.to_string(), rate, p99_us);
+        steps.push(json!({ "transactions": stored, "authorizations_per_second": rate.round(), "p99_us": p99_us }));
+    }
+    let most = memory_of(&cluster).values().map(|own| own.resident).max().unwrap_or_default();
+    let within = most < MEMORY_TARGET;
+    eprintln!(
+        "the largest node has {} MiB resident, {} 400 MiB",
+        most / (1024 * 1024),
+        if within { "under" } else { "NOT under" }
+    );
+    let (report, took) = judge(&cluster, &till).await?;
+    let mut object = Map::from_iter([
+        ("memory_bytes".to_owned(), Value::Object(looks)),
+        ("under_400_mib".to_owned(), json!(within)),
+        ("steps".to_owned(), json!(steps)),
+    ]);
+    told(&mut object, &report, &till, took);
+    finish(cluster, &report, object, json)
+}
+
+fn memory_of(cluster: &Cluster) -> BTreeMap<String, Memory> {
+    let of = |process: Option<u32>| process.map(machine::memory).unwrap_or_default();
+    cluster.nodes().iter().map(|node| (format!("node-{}", node.number()), of(node.process_id()))).collect()
+}
+
+// ------------------------------------------------------------------------------------------------------ judgement
+
+/// N and R of everything, H as far as it was recorded.
+async fn judge(cluster: &Cluster, till: &Till) -> anyhow::Result<(Report, Duration)> {
+    eprintln!("judging …");
+    let began = Instant::now();
+    cluster.ready().await?;
+    if let Err(error) = cluster.rest().await {
+        eprintln!("{error:#}");
+    }
+    let operators: Vec<OperatorClient> = cluster.nodes().iter().map(|node| node.operator().clone()).collect();
+    let networks = cluster.networks();
+    let collected = collect::evidence(&History::default(), &operators, Some(&networks)).await?;
+    let report = audit(&Evidence { calls: till.history(), ..collected }, Scope::Everything);
+    eprintln!("{}", report.in_words());
+    Ok((report, began.elapsed()))
+}
+
+fn told(object: &mut Map<String, Value>, report: &Report, till: &Till, judged_in: Duration) {
+    object.insert("auditor".to_owned(), json!(report.verdict));
+    object.insert("audited_calls".to_owned(), json!(report.calls));
+    object.insert("audited_transactions".to_owned(), json!(report.transactions));
+    object.insert("audit_seconds".to_owned(), json!(judged_in.as_secs_f64().round()));
+    object.insert("errors".to_owned(), json!(till.errors()));
+}
+
+fn finish(cluster: Cluster, report: &Report, object: Map<String, Value>, json: bool) -> anyhow::Result<bool> {
+    use std::io::Write;
+    if json {
+        writeln!(std::io::stdout().lock(), "{}", Value::Object(object))?;
+    }
+    if report.is_valid() {
+        cluster.close();
+    }
+    Ok(report.is_valid())
+}
+
+/// Connections of the client to each server, and streams.
+const CONNECTIONS: usize = 4;
+
+/// Networks get time: with all of it on two cores, a second is soon over.
+const PATIENT: Timing = Timing {
+    attempt_timeout: Duration::from_secs(5),
+    in_flight_max: Duration::from_secs(1),
+    repeat_after: Duration::from_millis(200),
+};
+
+/// Transactions between two looks at memory.
+const LOOK_EVERY: u64 = 100_000;
+/// Longest for that many.
+const STEP_MAX: Duration = Duration::from_secs(600);
+/// Calls kept for the audit of a long run; the networks' books and the journal are judged whole.
+const RECORDED_MAX: u64 = 200_000;
+const MEMORY_TARGET: u64 = 400 * 1024 * 1024;
