@@ -117,6 +117,7 @@ impl Flow {
         if stored.method != asked.method || stored.amount != asked.amount || !same_currency {
             return Err(FlowError::OutcomeUnknown);
         }
-        self.journal.decided(gateway, transaction, operation, false, deadline).await?.ok_or(FlowError::OutcomeUnknown)
+        // It may have been told before, to an earlier call with this key: nobody here can say that it was not.
+        self.journal.decided(gateway, transaction, operation, true, deadline).await?.ok_or(FlowError::OutcomeUnknown)
     }
 }
