@@ -323,12 +323,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             std::process::exit(70);
         }),
     };
+    // One id names the process to its peers and as the owner of what it sends (R4).
+    let boot = rand::random();
     let group = GroupOptions {
         timing: config.timing(),
         snapshots: config.snapshots(),
-        ..GroupOptions::new(identity, rand::random())
+        ..GroupOptions::new(identity, boot, rand::random())
     };
-    let options = NodeOptions { identity, group, boot: rand::random(), vault, links: Settings::default() };
+    let options = NodeOptions { identity, group, boot, vault, links: Settings::default() };
     let node = Node::start(world, options).await?;
 
     let formation = Formation {
@@ -346,8 +348,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn({
         let (group, formation) = (node.journal.group().clone(), formation.clone());
         async move {
-            if let Err(error) = form_or_join(group, formation).await {
+            if let Err(error) = form_or_join(group.clone(), formation).await {
                 tracing::error!(%error, "this node finds no cluster");
+                group.refuse(&error.to_string());
             }
         }
     });
@@ -378,7 +381,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         node.conversations.clone(),
         Arc::new(SystemClock),
     ));
-    let health = ops::Health::new(node.journal.clone(), drain.clone());
+    let health = ops::Health::new(node.journal.clone(), config.initial_voters, drain.clone());
     tasks.spawn(ops::serve_plain(plain_door, health, ops::recorder(), closing.clone()));
     tracing::info!(
         node = format_args!("{:016x}", identity.node_id),

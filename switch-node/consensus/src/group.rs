@@ -28,6 +28,7 @@ use crate::{
     },
     raft::{self, Config, Pack, Raft, Runtime},
     snapshot::{self, SnapshotPolicy, Turn},
+    standing::Processes,
     transport::peer::Peers,
 };
 
@@ -84,6 +85,8 @@ impl Timing {
 pub struct GroupOptions {
     /// Who this node is.
     pub identity: Identity,
+    /// Which process this is: 64 random bits, new with every start.
+    pub boot: u64,
     /// Seed of the election timeouts: 64 random bits, or a fixed number in a simulation.
     pub seed: u64,
     /// How long things may take.
@@ -96,8 +99,15 @@ pub struct GroupOptions {
 
 impl GroupOptions {
     /// The defaults of a node.
-    pub fn new(identity: Identity, seed: u64) -> Self {
-        Self { identity, seed, timing: Timing::default(), snapshots: SnapshotPolicy::default(), apply_inline: false }
+    pub fn new(identity: Identity, boot: u64, seed: u64) -> Self {
+        Self {
+            identity,
+            boot,
+            seed,
+            timing: Timing::default(),
+            snapshots: SnapshotPolicy::default(),
+            apply_inline: false,
+        }
     }
 }
 
@@ -224,6 +234,9 @@ pub struct MemberStatus {
     pub matched: Option<u64>,
     /// Time since it last answered; only on the leader.
     pub answered: Option<Duration>,
+    /// It lacks entries that it acknowledged to this leader: its disk was put back to an older state. It is sent nothing more, and
+    /// must come back as a new node, with an empty data directory. Only on the leader.
+    pub reverted: bool,
 }
 
 /// A group at a glance.
@@ -253,6 +266,10 @@ pub struct GroupStatus {
     pub members: Vec<MemberStatus>,
     /// The most voters that ever were at once.
     pub voters_most: u32,
+    /// Time since this node took what a leader sent, or, if it leads, since a quorum followed it. `None` before the first.
+    pub confirmed: Option<Duration>,
+    /// Why the cluster does not take this process for the node it says it is; an operator must look.
+    pub refused: Option<String>,
 }
 
 /// What all clones of a group share.
@@ -263,6 +280,8 @@ pub(crate) struct Inner {
     pub(crate) host: Host,
     pub(crate) applied: Applied,
     pub(crate) peers: Peers,
+    /// Which process each member is.
+    pub(crate) processes: Processes,
     pub(crate) leadership: watch::Sender<Leadership>,
     /// The leadership this node is giving away: it has no lease any more.
     pub(crate) handing_over: Mutex<Option<LeaderId>>,
@@ -307,6 +326,10 @@ impl Group {
         let peers = Peers {
             wire: parts.wire,
             identity: Arc::new(RwLock::new(options.identity)),
+            boot: options.boot,
+            standing: Arc::default(),
+            records: Arc::default(),
+            acknowledged: Arc::default(),
             stream_idle: options.timing.stream_idle,
             inline: options.apply_inline,
         };
@@ -325,6 +348,7 @@ impl Group {
             host,
             applied,
             peers,
+            processes: Processes::default(),
             leadership: watch::Sender::default(),
             handing_over: Mutex::default(),
             turn: Mutex::default(),
@@ -376,7 +400,7 @@ impl Group {
             Leadership { is_self: true, .. } => self.inner.read_index(within).await?,
             Leadership { leader: Some(leader), record: Some(record), .. } => {
                 let request = wire::ReadIndexRequest {
-                    envelope: Some(self.inner.peers.envelope(leader.node)),
+                    envelope: Some(self.inner.peers.envelope(leader.node, &record)),
                     remaining_ms: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
                 };
                 let asked = self.inner.peers.wire.read_index(&record.peer_address, request);
@@ -415,8 +439,11 @@ impl Group {
                 voter: voters.contains(id),
                 matched: matched.map(|id| id.index),
                 answered: answered.map(|at| openraft::Instant::elapsed(&*at)),
+                reverted: inner.peers.has_reverted(*id, metrics.vote),
             }
         });
+        let confirmed =
+            if leadership.is_self { leadership::followed(&metrics) } else { inner.peers.standing.silence() };
         GroupStatus {
             identity: inner.identity(),
             term: metrics.current_term,
@@ -430,6 +457,8 @@ impl Group {
             log_bytes: log.bytes,
             members: members.collect(),
             voters_most,
+            confirmed,
+            refused: inner.peers.standing.refusal(confirmed),
         }
     }
 
@@ -438,6 +467,16 @@ impl Group {
         let metrics = self.inner.metrics.borrow_watched();
         let effective = &metrics.membership_config;
         effective.get_joint_config().len() > 1 || effective.log_id() != metrics.committed_membership_config.log_id()
+    }
+
+    /// This node's ids, as a call to whoever answers at an address carries them.
+    pub fn envelope(&self) -> wire::Envelope {
+        self.inner.peers.to_anybody()
+    }
+
+    /// Says that the cluster does not take this process for the node it says it is; see [`GroupStatus::refused`].
+    pub fn refuse(&self, why: &str) {
+        self.inner.peers.standing.refuse(why);
     }
 
     /// The called side of the peer wire, for a simulated wire; [`service`](crate::service) serves the same over gRPC.
@@ -475,6 +514,13 @@ impl Inner {
             tracing::info!(cluster = format_args!("{cluster_id:016x}"), "this node is in a cluster now");
         }
         Ok(())
+    }
+
+    /// Asks who answers at an address; `None` if nobody does in time.
+    pub(crate) async fn probe(&self, address: &str) -> Option<wire::ProbeResponse> {
+        let request = wire::ProbeRequest { envelope: Some(self.peers.to_anybody()) };
+        let asked = self.peers.wire.probe(address, request);
+        tokio::time::timeout(limits::PROBE_MAX, asked).await.ok()?.ok()
     }
 
     /// On the leader: the index a reader must have applied, once a quorum has confirmed that nobody else leads.

@@ -64,21 +64,19 @@ impl Group {
     /// True if this node leads and a quorum has confirmed it so lately that no other can have been elected, clocks running evenly.
     /// Cheap. Says nothing about the next microsecond.
     pub fn holds_lease(&self) -> bool {
+        self.lease_left().is_some()
+    }
+
+    /// How much longer the lease holds if no quorum confirms it again; `None` where [`Group::holds_lease`] is false. Never zero.
+    pub fn lease_left(&self) -> Option<Duration> {
         let inner = &*self.inner;
         let metrics = inner.metrics.borrow_watched();
-        let Some(leader) = own_leader_id(&metrics) else { return false };
+        let leader = own_leader_id(&metrics)?;
         if *inner.handing_over.lock() == Some(leader) {
-            return false;
+            return None;
         }
-        let own = metrics.id;
-        let mut voters = metrics.membership_config.voter_ids();
-        if !voters.any(|voter| voter == own) {
-            return false;
-        }
-        if metrics.membership_config.voter_ids().all(|voter| voter == own) {
-            return true; // the quorum is this node
-        }
-        metrics.last_quorum_acked.as_ref().is_some_and(|acked| acked.elapsed() < inner.timing.lease())
+        let left = inner.timing.lease().checked_sub(followed(&metrics)?)?;
+        (!left.is_zero()).then_some(left)
     }
 
     /// Hands leadership to `to`, or to the voter that is furthest if `None`, and waits for the new leader. Proposals under way may
@@ -129,19 +127,33 @@ fn successor(
     chosen.ok_or(TransferError::NobodyThere)
 }
 
+/// On a leader: how long ago a quorum, of which it is part, followed it.
+pub(crate) fn followed(metrics: &RaftMetrics<Config>) -> Option<Duration> {
+    let own = metrics.id;
+    if !metrics.membership_config.voter_ids().any(|voter| voter == own) {
+        return None;
+    }
+    if metrics.membership_config.voter_ids().all(|voter| voter == own) {
+        return Some(Duration::ZERO); // the quorum is this node
+    }
+    metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed())
+}
+
 /// This node's leader id, if it leads.
 pub(crate) fn own_leader_id(metrics: &RaftMetrics<Config>) -> Option<LeaderId> {
     let leads = metrics.state.is_leader() && metrics.vote.committed && metrics.vote.leader_id.node_id == metrics.id;
     leads.then(|| metrics.vote.leader_id.into())
 }
 
-/// Tells who leads, and ends the process when the core has ended without being asked to.
+/// Tells who leads and where the members are, and ends the process when the core has ended without being asked to.
 pub(crate) async fn watch_core(inner: Arc<Inner>) {
     // These change with leaders and members only; the full metrics change with every entry.
     let mut metrics = inner.raft.server_metrics();
     loop {
         let seen = {
             let metrics = metrics.borrow_and_update();
+            *inner.peers.records.write() =
+                metrics.membership_config.nodes().map(|(node, record)| (*node, record.clone())).collect();
             match metrics.current_leader.filter(|_| metrics.vote.committed) {
                 None => Leadership::default(),
                 Some(node) => Leadership {

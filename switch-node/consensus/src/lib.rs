@@ -31,6 +31,7 @@ pub mod membership;
 mod raft;
 pub mod service;
 pub mod snapshot;
+mod standing;
 pub mod transport;
 
 pub use group::{

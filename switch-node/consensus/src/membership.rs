@@ -25,6 +25,7 @@ use crate::{
     leadership::own_leader_id,
     limits,
     raft::{self, Config, Malformed},
+    service,
 };
 
 /// One node as the membership records it.
@@ -159,7 +160,7 @@ impl Group {
             Some(known) if known.store_id != record.store_id => {
                 return Err(MembershipError::OtherStore { node, known: known.store_id, other: record.store_id });
             }
-            // The same disk at another address: every call carries ids, so a wrong address is refused, not obeyed.
+            // The same disk at another address, and nobody is at the old one any more (`only_one`).
             Some(_) => return self.change(ChangeMembers::SetNodes([(node, record)].into()), true).await,
             None if self.inner.metrics.borrow_watched().membership_config.nodes().count() >= limits::MEMBERS_MAX => {
                 return Err(MembershipError::TooMany);
@@ -203,6 +204,27 @@ impl Group {
             ChangeMembers::RemoveNodes([node].into())
         };
         self.change(change, false).await
+    }
+
+    /// On the leader: refuses a member's second process. One that moved has left its old address; one that runs on a copy of a
+    /// living node's disk finds that node there.
+    pub(crate) async fn only_one(&self, member: &Member, boot: u64) -> Result<(), PeerError> {
+        let inner = &*self.inner;
+        let recorded = inner.metrics.borrow_watched().membership_config.get_node(&member.node_id).cloned();
+        let Some(recorded) = recorded.filter(|recorded| recorded.peer_address != member.record.peer_address) else {
+            return Ok(());
+        };
+        let there = if member.node_id == inner.identity().node_id {
+            Some((member.node_id, inner.peers.boot))
+        } else {
+            inner.probe(&recorded.peer_address).await.map(|answer| (answer.node_id, answer.boot_id))
+        };
+        match there {
+            Some((node, there)) if node == member.node_id && there != boot => {
+                Err(service::other_process(node, &recorded.peer_address))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// On the leader: a node that asked to join, or that moved.
@@ -396,7 +418,7 @@ async fn enter(group: &Group, formation: &Formation) -> Result<&'static str, Att
     let own = inner.identity();
     let others: BTreeSet<&String> =
         formation.peers.iter().filter(|address| **address != formation.record.peer_address).collect();
-    let answers = join_all(others.iter().map(|address| probe(group, address))).await;
+    let answers = join_all(others.iter().map(|address| inner.probe(address))).await;
     let known: Vec<(&String, wire::ProbeResponse)> =
         others.iter().copied().zip(answers).filter_map(|(address, answer)| Some((address, answer?))).collect();
     // This node under another name is not a peer.
@@ -440,16 +462,15 @@ async fn enter(group: &Group, formation: &Formation) -> Result<&'static str, Att
     }
 }
 
-async fn probe(group: &Group, address: &str) -> Option<wire::ProbeResponse> {
-    let request = wire::ProbeRequest { envelope: Some(group.inner.peers.envelope(0)) };
-    let asked = group.inner.peers.wire.probe(address, request);
-    tokio::time::timeout(limits::PROBE_MAX, asked).await.ok()?.ok()
-}
-
 async fn join(group: &Group, formation: &Formation, address: &str) -> Result<&'static str, Attempt> {
     let inner = &*group.inner;
     let member = wire::Member { node_id: inner.identity().node_id, record: Some(own_record(group, formation).into()) };
-    let request = wire::JoinRequest { envelope: Some(inner.peers.envelope(0)), member: Some(member), forwarded: false };
+    let request = wire::JoinRequest {
+        envelope: Some(inner.peers.to_anybody()),
+        member: Some(member),
+        forwarded: false,
+        boot_id: inner.peers.boot,
+    };
     let asked = inner.peers.wire.join(address, request);
     match tokio::time::timeout(limits::JOIN_MAX, asked).await {
         Ok(Ok(joined)) => {
@@ -458,6 +479,7 @@ async fn join(group: &Group, formation: &Formation, address: &str) -> Result<&'s
         }
         Ok(Err(PeerError::Refused { refusal: Refusal::NotLeader, message })) => Err(Attempt::Later(message)),
         Ok(Err(error @ PeerError::Refused { .. })) => {
+            inner.peers.standing.noted(&error);
             Err(Attempt::Final(FormationError::Refused { address: address.to_owned(), error }))
         }
         Ok(Err(error)) => Err(Attempt::Later(error.to_string())),
@@ -478,6 +500,9 @@ async fn attend(group: &Group, formation: &Formation) -> Result<&'static str, At
             group.add_learner(member).await.map_err(|error| Attempt::Later(error.to_string()))?;
         } else if let Some(leader) = leadership.record {
             return join(group, formation, &leader.peer_address).await;
+        } else {
+            // The leader calls the recorded address and not this one: nothing is heard before it knows better.
+            return ask_anybody(group, formation).await;
         }
         return Ok("keeping the record");
     }
@@ -488,6 +513,20 @@ async fn attend(group: &Group, formation: &Formation) -> Result<&'static str, At
         tracing::info!(node = format_args!("{node:016x}"), "a learner became one of the first voters");
     }
     Ok("a member")
+}
+
+/// Asks the other members, one after the other, to keep this node's new record.
+async fn ask_anybody(group: &Group, formation: &Formation) -> Result<&'static str, Attempt> {
+    let own = group.inner.identity().node_id;
+    let members = group.inner.metrics.borrow_watched().membership_config.clone();
+    let mut failed = Attempt::Later("there is no other member to ask".into());
+    for (_, record) in members.nodes().filter(|(node, _)| **node != own) {
+        match join(group, formation, &record.peer_address).await {
+            Ok(_) => return Ok("the record is kept, waiting for the leader"),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A learner the leader may promote by itself.

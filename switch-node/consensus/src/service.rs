@@ -1,7 +1,7 @@
 //! The called side of the peer wire.
 //!
 //! Who may call at all is decided at the peer door, by certificate. Here the ids in the messages are checked: a call from another
-//! cluster, for another node or from another disk is refused before it reaches the core.
+//! cluster, for another node or disk, from another disk or from a second process is refused before it reaches the core.
 
 use std::{
     pin::{Pin, pin},
@@ -24,7 +24,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    Group, Member, PeerError, ReadError, Refusal,
+    Group, Member, MemberRecord, NodeId, PeerError, ReadError, Refusal,
     group::Inner,
     limits,
     machine::replica::{RaftSnapshot, SnapshotData},
@@ -56,7 +56,7 @@ impl PeerHandler {
 
     /// See `RaftService.Vote`.
     pub async fn vote(&self, request: wire::VoteRequest) -> Result<wire::VoteResponse, PeerError> {
-        self.known(request.envelope)?;
+        self.known(request.envelope).await?;
         let request = VoteRequest {
             vote: from_wire_ballot(request.ballot)?,
             last_log_id: request.last.map(from_wire_log_id),
@@ -72,7 +72,7 @@ impl PeerHandler {
 
     /// See `RaftService.PreVote`.
     pub async fn pre_vote(&self, request: wire::PreVoteRequest) -> Result<wire::PreVoteResponse, PeerError> {
-        self.known(request.envelope)?;
+        self.known(request.envelope).await?;
         let request = VoteRequest {
             vote: from_wire_ballot(request.ballot)?,
             last_log_id: request.last.map(from_wire_log_id),
@@ -100,15 +100,23 @@ impl PeerHandler {
             future::select(unwanted, stopped).await;
         };
         let requests = requests.take_until(Box::pin(over)).boxed();
-        let requests = requests.map_while_ok(move |request| handler.append_request(request), note);
+        let requests = requests.then(move |request| {
+            let handler = handler.clone();
+            async move { handler.append_request(request).await }
+        });
+        let requests = while_ok(requests, note).boxed();
         let raft = self.raft().clone();
         // openraft reads ahead in a task of its own: the seed must reach it.
         let answers = Runtime::scope(self.inner.seed, future::lazy(|_| raft.stream_append(requests)))
             .now_or_never()
             .expect("lazy is ready at once");
+        let standing = self.inner.peers.standing.clone();
         let answers = answers.map(move |answer| match answer {
             Ok(result) => {
                 let _wanted = &wanted;
+                if result.is_ok() {
+                    standing.heard();
+                }
                 Ok(wire::StreamAppendResponse { outcome: Some(outcome(result)) })
             }
             Err(fatal) => Err(PeerError::Failed(crate::raft::fatal(&fatal))),
@@ -118,8 +126,11 @@ impl PeerHandler {
         answers.chain(refusal).boxed()
     }
 
-    fn append_request(&self, request: wire::StreamAppendRequest) -> Result<AppendEntriesRequest<Config>, PeerError> {
-        self.known(request.envelope)?;
+    async fn append_request(
+        &self,
+        request: wire::StreamAppendRequest,
+    ) -> Result<AppendEntriesRequest<Config>, PeerError> {
+        self.known(request.envelope).await?;
         let entries: Result<Vec<_>, Malformed> = request.entries.into_iter().map(from_wire_entry).collect();
         Ok(AppendEntriesRequest {
             vote: from_wire_ballot(request.ballot)?,
@@ -139,7 +150,7 @@ impl PeerHandler {
         let Some(wire::install_snapshot_request::Part::Head(head)) = first?.part else {
             return Err(PeerError::refused(Refusal::Malformed, "a snapshot without a head"));
         };
-        self.known(head.envelope)?;
+        self.known(head.envelope).await?;
         let leader = from_wire_ballot(head.ballot)?;
         let own = self.inner.metrics.borrow_watched().vote;
         if leader < own {
@@ -173,7 +184,7 @@ impl PeerHandler {
         request: wire::TransferLeaderRequest,
     ) -> Result<wire::TransferLeaderResponse, PeerError> {
         use wire::transfer_leader_response::Outcome;
-        self.known(request.envelope)?;
+        self.known(request.envelope).await?;
         let from = from_wire_ballot(request.from_leader)?;
         let request = TransferLeaderRequest::new(from, request.to_leader, request.last.map(from_wire_log_id));
         let answer = self.raft().handle_transfer_leader(request).await;
@@ -197,6 +208,7 @@ impl PeerHandler {
             cluster_id: identity.cluster_id,
             node_id: identity.node_id,
             store_id: identity.store_id,
+            boot_id: self.inner.peers.boot,
             empty: self.inner.is_empty(),
             leader_address: leadership.record.map(|record| record.peer_address).unwrap_or_default(),
         })
@@ -212,7 +224,9 @@ impl PeerHandler {
         let group = Group { inner: self.inner.clone() };
         let leadership = self.inner.leadership.borrow().clone();
         if leadership.is_self {
-            group.take_in(Member::from_wire(request.member)?).await?;
+            let member = Member::from_wire(request.member)?;
+            group.only_one(&member, request.boot_id).await?;
+            group.take_in(member).await?;
             return Ok(wire::JoinResponse { cluster_id: own.cluster_id });
         }
         if request.forwarded {
@@ -221,8 +235,8 @@ impl PeerHandler {
         let (Some(leader), Some(record)) = (leadership.leader, leadership.record) else {
             return Err(PeerError::Busy("no leader is known".into()));
         };
-        let envelope = self.inner.peers.envelope(leader.node);
-        let forwarded = wire::JoinRequest { envelope: Some(envelope), member: request.member, forwarded: true };
+        let envelope = self.inner.peers.envelope(leader.node, &record);
+        let forwarded = wire::JoinRequest { envelope: Some(envelope), forwarded: true, ..request };
         let asked = self.inner.peers.wire.join(&record.peer_address, forwarded);
         tokio::time::timeout(limits::JOIN_MAX, asked)
             .await
@@ -231,7 +245,7 @@ impl PeerHandler {
 
     /// See `RaftService.ReadIndex`.
     pub async fn read_index(&self, request: wire::ReadIndexRequest) -> Result<wire::ReadIndexResponse, PeerError> {
-        self.known(request.envelope)?;
+        self.known(request.envelope).await?;
         let within = Duration::from_millis(request.remaining_ms.into()).min(limits::MEMBERSHIP_CHANGE_MAX);
         match self.inner.read_index(within).await {
             Ok(index) => Ok(wire::ReadIndexResponse { index }),
@@ -247,7 +261,7 @@ impl PeerHandler {
         &self,
         request: wire::SnapshotTurnRequest,
     ) -> Result<wire::SnapshotTurnResponse, PeerError> {
-        let from = self.known(request.envelope)?.from_node;
+        let from = self.known(request.envelope).await?.from_node;
         if !self.inner.leadership.borrow().is_self {
             return Err(PeerError::refused(Refusal::NotLeader, "leadership has moved on, ask again"));
         }
@@ -260,7 +274,7 @@ impl PeerHandler {
     }
 
     /// Refuses a call that is not meant for this node, in this cluster, or comes from a disk that is not its node's.
-    fn known(&self, envelope: Option<wire::Envelope>) -> Result<wire::Envelope, PeerError> {
+    async fn known(&self, envelope: Option<wire::Envelope>) -> Result<wire::Envelope, PeerError> {
         let envelope = envelope.ok_or_else(|| Malformed("no envelope".into()))?;
         let own = self.inner.identity();
         if own.cluster_id == 0 || envelope.cluster_id != own.cluster_id {
@@ -270,22 +284,59 @@ impl PeerHandler {
             let message = format!("this is node {:016x}, not {:016x}", own.node_id, envelope.to_node);
             return Err(PeerError::refused(Refusal::OtherNode, message));
         }
-        let metrics = self.inner.metrics.borrow_watched();
-        if let Some(record) = metrics.membership_config.get_node(&envelope.from_node)
-            && record.store_id != envelope.store_id
-        {
+        if envelope.to_store != 0 && envelope.to_store != own.store_id {
             let message = format!(
-                "node {:016x} has disk {:016x}, not {:016x}",
-                envelope.from_node, record.store_id, envelope.store_id
+                "node {:016x} is known with disk {:016x}, this is disk {:016x}",
+                own.node_id, envelope.to_store, own.store_id
             );
-            return Err(PeerError::refused(Refusal::OtherStore, message));
+            tracing::error!(reason = %Refusal::OtherStore, "{message}: this process takes no part");
+            self.inner.peers.standing.refuse(message.clone());
+            return Err(PeerError::refused(Refusal::OtherNode, message));
+        }
+        if self.inner.processes.is(envelope.from_node, envelope.boot_id) {
+            return Ok(envelope);
+        }
+        // A node that is in no membership yet, as this node knows it, is the leader's to judge.
+        let record = self.inner.metrics.borrow_watched().membership_config.get_node(&envelope.from_node).cloned();
+        if let Some(record) = record {
+            self.is_the_node(&envelope, &record).await?;
         }
         Ok(envelope)
+    }
+
+    /// Refuses a caller that is not the node it says it is: another disk than recorded, or another process than the one that
+    /// answers at the recorded address.
+    async fn is_the_node(&self, envelope: &wire::Envelope, record: &MemberRecord) -> Result<(), PeerError> {
+        let wire::Envelope { from_node, store_id, boot_id, .. } = *envelope;
+        if record.store_id != store_id {
+            let message = format!("node {from_node:016x} has disk {:016x}, not {store_id:016x}", record.store_id);
+            return Err(PeerError::refused(Refusal::OtherStore, message));
+        }
+        let inner = &*self.inner;
+        let Some(answer) = inner.probe(&record.peer_address).await else {
+            let message = format!("node {from_node:016x} does not answer at {} yet", record.peer_address);
+            return Err(PeerError::Busy(message));
+        };
+        if (answer.node_id, answer.store_id, answer.boot_id) != (from_node, store_id, boot_id) {
+            return Err(other_process(from_node, &record.peer_address));
+        }
+        let members = inner.metrics.borrow_watched().membership_config.clone();
+        inner.processes.found(from_node, boot_id, |node| members.get_node(&node).is_some());
+        Ok(())
     }
 }
 
 fn other_cluster(theirs: u64, ours: u64) -> PeerError {
     PeerError::refused(Refusal::OtherCluster, format!("this is cluster {ours:016x}, not {theirs:016x}"))
+}
+
+/// Says that `node` is the process at `address`, and not the one that says so.
+pub(crate) fn other_process(node: NodeId, address: &str) -> PeerError {
+    let message = format!(
+        "node {node:016x} is the process that answers at {address}, and this is another: one of the two runs on a copy of the \
+         other's disk"
+    );
+    PeerError::refused(Refusal::OtherProcess, message)
 }
 
 fn failed(error: impl std::fmt::Display) -> PeerError {
@@ -308,23 +359,15 @@ impl From<Malformed> for PeerError {
 }
 
 /// Ends a stream at the first error, which is put aside.
-trait MapWhileOk: Stream + Sized {
-    fn map_while_ok<T, E, F>(self, f: F, error: Arc<Mutex<Option<E>>>) -> impl Stream<Item = T> + Send + 'static
-    where
-        F: Fn(Self::Item) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Send + 'static;
-}
-
-impl MapWhileOk for BoxStream<'static, wire::StreamAppendRequest> {
-    fn map_while_ok<T, E, F>(self, f: F, error: Arc<Mutex<Option<E>>>) -> impl Stream<Item = T> + Send + 'static
-    where
-        F: Fn(Self::Item) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Send + 'static,
-    {
-        self.map(f).scan((), move |(), next| future::ready(next.map_err(|refused| *error.lock() = Some(refused)).ok()))
-    }
+fn while_ok<T, E>(
+    results: impl Stream<Item = Result<T, E>> + Send + 'static,
+    error: Arc<Mutex<Option<E>>>,
+) -> impl Stream<Item = T> + Send + 'static
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    results.scan((), move |(), next| future::ready(next.map_err(|refused| *error.lock() = Some(refused)).ok()))
 }
 
 #[async_trait]

@@ -320,7 +320,7 @@ async fn turn(group: &Group, done: bool) -> bool {
         return inner.turn.lock().ask(own, done, Instant::now());
     }
     let (Some(leader), Some(record)) = (leadership.leader, leadership.record) else { return false };
-    let request = wire::SnapshotTurnRequest { envelope: Some(inner.peers.envelope(leader.node)), done };
+    let request = wire::SnapshotTurnRequest { envelope: Some(inner.peers.envelope(leader.node, &record)), done };
     let asked = inner.peers.wire.snapshot_turn(&record.peer_address, request);
     matches!(tokio::time::timeout(limits::PROBE_MAX, asked).await, Ok(Ok(wire::SnapshotTurnResponse { granted: true })))
 }

@@ -92,10 +92,15 @@ pub enum PeerError {
 pub enum Refusal {
     /// The call comes from another cluster, or one of the two is in none.
     OtherCluster,
-    /// The call was meant for another node: an address leads to the wrong place.
+    /// The call was meant for another node, or for another disk of this one: an address leads to the wrong place, or a disk was
+    /// replaced.
     OtherNode,
     /// The caller's node id is known with another disk.
     OtherStore,
+    /// The caller's node id and disk are those of another process: one of the two runs on a copy of the other's disk.
+    OtherProcess,
+    /// The called lacks entries that it acknowledged to this leader: its disk was put back to an older state.
+    LogReverted,
     /// The cluster has as many nodes as it may have.
     TooManyMembers,
     /// The message means nothing.
@@ -105,8 +110,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 6] =
-        [Self::OtherCluster, Self::OtherNode, Self::OtherStore, Self::TooManyMembers, Self::Malformed, Self::NotLeader];
+    const ALL: [Self; 8] = [
+        Self::OtherCluster,
+        Self::OtherNode,
+        Self::OtherStore,
+        Self::OtherProcess,
+        Self::LogReverted,
+        Self::TooManyMembers,
+        Self::Malformed,
+        Self::NotLeader,
+    ];
 
     /// The name on the wire; never changes.
     pub const fn reason(self) -> &'static str {
@@ -114,6 +127,8 @@ impl Refusal {
             Self::OtherCluster => "OTHER_CLUSTER",
             Self::OtherNode => "OTHER_NODE",
             Self::OtherStore => "OTHER_STORE",
+            Self::OtherProcess => "OTHER_PROCESS",
+            Self::LogReverted => "LOG_REVERTED",
             Self::TooManyMembers => "TOO_MANY_MEMBERS",
             Self::Malformed => "MALFORMED",
             Self::NotLeader => "NOT_LEADER",

@@ -3,7 +3,7 @@
 //! | page | says yes while | a no means |
 //! |---|---|---|
 //! | `/livez` | the runtime's tasks get their turn | restart the process |
-//! | `/readyz` | a leader is known, this node is not far behind, and it is not leaving | send calls elsewhere |
+//! | `/readyz` | the cluster is complete and takes this process for its node, the leader was heard of lately, this node is not far behind and not leaving | send calls elsewhere |
 //! | `/startupz` | everything committed before the start has been applied, once | wait |
 
 use std::{
@@ -29,6 +29,20 @@ pub enum Unwell {
     /// Nobody leads, as far as this node knows.
     #[error("no leader is known")]
     NoLeader,
+    /// The cluster never had as many voters as it was to begin with: what it decides could be lost with one disk.
+    #[error("the cluster never had more than {most} voters and was to begin with {initial}")]
+    Incomplete {
+        /// The most it ever had.
+        most: u32,
+        /// What it was to begin with.
+        initial: u32,
+    },
+    /// The cluster does not take this process for the node it says it is.
+    #[error("the cluster refuses this node: {0}")]
+    Refused(String),
+    /// The leader, or a quorum if this node leads, has not been heard of for too long.
+    #[error("no word from the leader for {0:?}")]
+    Silent(Duration),
     /// It is far behind.
     #[error("{behind} entries are committed and not applied, at most {max} are allowed")]
     Behind {
@@ -51,9 +65,14 @@ pub enum Unwell {
 }
 
 /// The state of a node as far as health depends on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     has_leader: bool,
+    refused: Option<String>,
+    /// Time since the leader, or a quorum if this node leads, was heard of.
+    silence: Option<Duration>,
+    /// The most voters there ever were.
+    voters_most: u32,
     committed: u64,
     applied: u64,
     draining: bool,
@@ -62,6 +81,7 @@ struct Seen {
 /// The health of a node.
 pub struct Health {
     look: Box<dyn Fn() -> Seen + Send + Sync>,
+    initial_voters: u32,
     /// What was committed when the node started, as far as its disk says.
     target: u64,
     started: AtomicBool,
@@ -71,23 +91,29 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of a node that has just started; `leaving` is cancelled when it begins to leave.
-    pub fn new(journal: Journal, leaving: CancellationToken) -> Arc<Self> {
-        Self::with(Box::new(move || {
+    /// Of a node that has just started, in a cluster that is to begin with `initial_voters`; `leaving` is cancelled when the node
+    /// begins to leave.
+    pub fn new(journal: Journal, initial_voters: u32, leaving: CancellationToken) -> Arc<Self> {
+        let look = move || {
             let status = journal.group().status();
             Seen {
                 has_leader: status.leader.is_some(),
+                refused: status.refused,
+                silence: status.confirmed,
+                voters_most: status.voters_most,
                 committed: status.committed.unwrap_or(0),
                 applied: status.applied.unwrap_or(0),
                 draining: leaving.is_cancelled(),
             }
-        }))
+        };
+        Self::with(Box::new(look), initial_voters)
     }
 
-    fn with(look: Box<dyn Fn() -> Seen + Send + Sync>) -> Arc<Self> {
+    fn with(look: Box<dyn Fn() -> Seen + Send + Sync>, initial_voters: u32) -> Arc<Self> {
         let target = look().committed;
         Arc::new(Self {
             look,
+            initial_voters,
             target,
             started: AtomicBool::new(false),
             began: Instant::now(),
@@ -116,12 +142,19 @@ impl Health {
     /// [`Unwell`].
     pub fn ready(&self) -> Result<(), Unwell> {
         self.started()?;
-        let Seen { has_leader, committed, applied, draining } = (self.look)();
+        let Seen { has_leader, refused, silence, voters_most, committed, applied, draining } = (self.look)();
         if draining {
             return Err(Unwell::Draining);
         }
-        if !has_leader {
-            return Err(Unwell::NoLeader);
+        if let Some(why) = refused {
+            return Err(Unwell::Refused(why));
+        }
+        let silence = silence.filter(|_| has_leader).ok_or(Unwell::NoLeader)?;
+        if silence > LEADER_SILENCE_MAX {
+            return Err(Unwell::Silent(silence));
+        }
+        if voters_most < self.initial_voters {
+            return Err(Unwell::Incomplete { most: voters_most, initial: self.initial_voters });
         }
         let behind = committed.saturating_sub(applied);
         if behind > BEHIND_MAX {
@@ -149,6 +182,9 @@ impl Health {
 
 /// About a second of traffic: a node that lags more makes readers wait for longer than their deadlines allow.
 const BEHIND_MAX: u64 = 10_000;
+/// Many heartbeats, and longer than an election takes: a node that hears nothing for so long is cut off or refused, and cannot
+/// answer a read.
+const LEADER_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Longer than any pause of a machine that is only busy, shorter than a patience that hides a dead runtime.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
@@ -161,15 +197,20 @@ mod tests {
     fn health(first: Seen) -> (Arc<Mutex<Seen>>, Arc<Health>) {
         let seen = Arc::new(Mutex::new(first));
         let look = seen.clone();
-        (seen, Health::with(Box::new(move || *look.lock())))
+        (seen, Health::with(Box::new(move || look.lock().clone()), 3))
+    }
+
+    /// A node of a complete cluster that follows a leader.
+    fn following() -> Seen {
+        Seen { has_leader: true, silence: Some(Duration::ZERO), voters_most: 3, ..Seen::default() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_has_started_once_what_was_committed_before_is_applied() {
-        let (seen, health) = health(Seen { has_leader: true, committed: 100, applied: 40, draining: false });
+        let (seen, health) = health(Seen { committed: 100, applied: 40, ..following() });
         let replaying = Unwell::Replaying { applied: 40, target: 100 };
         assert_eq!((health.started(), health.ready()), (Err(replaying.clone()), Err(replaying)));
-        *seen.lock() = Seen { has_leader: true, committed: 200, applied: 100, draining: false };
+        *seen.lock() = Seen { committed: 200, applied: 100, ..following() };
         assert_eq!((health.started(), health.ready()), (Ok(()), Ok(())));
         // A lost table never makes it start again.
         seen.lock().applied = 0;
@@ -177,10 +218,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_go_elsewhere_without_a_leader_far_behind_and_while_leaving() {
+    async fn calls_go_elsewhere_where_they_could_not_be_answered() {
         let (seen, health) = health(Seen::default());
         assert_eq!(health.ready(), Err(Unwell::NoLeader));
-        *seen.lock() = Seen { has_leader: true, committed: BEHIND_MAX + 6, applied: 5, draining: false };
+        *seen.lock() = following();
+        assert_eq!(health.ready(), Ok(()));
+        seen.lock().voters_most = 2;
+        assert_eq!(health.ready(), Err(Unwell::Incomplete { most: 2, initial: 3 }));
+        let silence = LEADER_SILENCE_MAX + Duration::from_millis(1);
+        seen.lock().silence = Some(silence);
+        assert_eq!(health.ready(), Err(Unwell::Silent(silence)));
+        seen.lock().refused = Some("two of them".into());
+        assert_eq!(health.ready(), Err(Unwell::Refused("two of them".into())));
+        *seen.lock() = Seen { committed: BEHIND_MAX + 6, applied: 5, ..following() };
         assert_eq!(health.ready(), Err(Unwell::Behind { behind: BEHIND_MAX + 1, max: BEHIND_MAX }));
         seen.lock().applied = 6;
         assert_eq!(health.ready(), Ok(()));

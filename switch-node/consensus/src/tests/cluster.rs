@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -176,7 +177,8 @@ impl Node {
         let log = open(&data.join("log")).await;
         let exits = self.exits.clone();
         let keep = data.clone();
-        let options = GroupOptions { snapshots: self.policy, ..GroupOptions::new(identity, rand::random()) };
+        let options =
+            GroupOptions { snapshots: self.policy, ..GroupOptions::new(identity, rand::random(), rand::random()) };
         let parts = Parts {
             log: Arc::new(log),
             machine: Box::new(Keeper(self.disk.clone())),
@@ -225,6 +227,19 @@ impl Node {
 
     pub(super) fn id(&self) -> NodeId {
         self.group().status().identity.node_id
+    }
+
+    /// Copies the disks to a node that does not run.
+    pub(super) fn copy_to(&self, other: &mut Self) {
+        let copied = Command::new("cp").arg("-a").arg(self.dir.path().join("data")).arg(other.dir.path()).status();
+        assert!(copied.unwrap().success());
+        *other.disk.lock() = self.disk.lock().clone();
+    }
+
+    /// As this node's calls to the other one carry it.
+    pub(super) fn envelope_to(&self, other: &Self) -> wire::Envelope {
+        let theirs = other.group().status().identity;
+        wire::Envelope { to_node: theirs.node_id, to_store: theirs.store_id, ..self.group().envelope() }
     }
 
     pub(super) fn packs(&self) -> Vec<Bytes> {

@@ -175,12 +175,7 @@ async fn calls_with_wrong_ids_are_refused() {
     let nodes = three(&net).await;
     let [ours, theirs] = [0, 1].map(|node: usize| nodes[node].group().status().identity);
     let handler = net.handler(THREE[1]);
-    let right = wire::Envelope {
-        cluster_id: ours.cluster_id,
-        from_node: ours.node_id,
-        to_node: theirs.node_id,
-        store_id: ours.store_id,
-    };
+    let right = wire::Envelope { to_node: theirs.node_id, to_store: theirs.store_id, ..nodes[0].group().envelope() };
     let refusal = async |envelope| {
         let ballot = Some(wire::Ballot { term: 1, node: ours.node_id, committed: false });
         let request = wire::PreVoteRequest { envelope: Some(envelope), ballot, ..Default::default() };
@@ -193,10 +188,14 @@ async fn calls_with_wrong_ids_are_refused() {
     assert_eq!(refusal(right).await, None);
     assert_eq!(refusal(wire::Envelope { cluster_id: 1, ..right }).await, Some(Refusal::OtherCluster));
     assert_eq!(refusal(wire::Envelope { to_node: 1, ..right }).await, Some(Refusal::OtherNode));
-    assert_eq!(refusal(wire::Envelope { store_id: 1, ..right }).await, Some(Refusal::OtherStore));
+    assert_eq!(refusal(wire::Envelope { to_store: 1, ..right }).await, Some(Refusal::OtherNode));
+    assert!(nodes[1].group().status().refused.is_some_and(|why| why.contains("is known with disk")));
+    let another = wire::Envelope { boot_id: right.boot_id ^ 1, ..right };
+    assert_eq!(refusal(another).await, Some(Refusal::OtherProcess));
+    assert_eq!(refusal(wire::Envelope { store_id: 1, ..another }).await, Some(Refusal::OtherStore));
 
     let ballot = Some(wire::Ballot { term: 99, node: ours.node_id, committed: true });
-    let wrong = wire::Envelope { store_id: 1, ..right };
+    let wrong = wire::Envelope { store_id: 1, ..another };
     let request = wire::StreamAppendRequest { envelope: Some(wrong), ballot, ..Default::default() };
     let answers: Vec<_> = handler.stream_append(stream::iter([request]).boxed()).collect().await;
     assert!(matches!(answers[..], [Err(PeerError::Refused { refusal: Refusal::OtherStore, .. })]), "{answers:?}");
@@ -205,9 +204,70 @@ async fn calls_with_wrong_ids_are_refused() {
     // A known node id with another disk may not join.
     let record = wire::MemberRecord { peer_address: "a:1".into(), store_id: 1, ..Default::default() };
     let member = Some(wire::Member { node_id: ours.node_id, record: Some(record) });
-    let request = wire::JoinRequest { envelope: Some(right), member, forwarded: false };
+    let request = wire::JoinRequest { envelope: Some(right), member, forwarded: false, boot_id: right.boot_id };
     let refused = handler.join(request).await.unwrap_err();
     assert!(matches!(refused, PeerError::Refused { refusal: Refusal::OtherStore, .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_a_copy_of_a_living_nodes_disk_is_refused() {
+    let net = Net::default();
+    let mut nodes = three(&net).await;
+    let copied = (leader(&nodes, &[0, 1, 2]).await + 1) % 3;
+    nodes[copied].kill().await;
+    let mut copy = Node::new(&net, "d:1");
+    nodes[copied].copy_to(&mut copy);
+    nodes[copied].start(&THREE, true).await;
+    copy.start(&THREE, true).await;
+
+    until("it is refused", || copy.group().status().refused.is_some_and(|why| why.contains("OTHER_PROCESS"))).await;
+    propose(&nodes, &[0, 1, 2], pack("after")).await;
+    until("its node goes on", || nodes[copied].packs().last() == Some(&pack("after"))).await;
+    assert!(nodes[copied].group().status().refused.is_none());
+    assert_eq!(copy.packs(), Vec::<bytes::Bytes>::new());
+
+    // A disk that moves to another host is no copy: nobody is at the old address any more.
+    copy.kill().await;
+    nodes[copied].kill().await;
+    let mut moved = Node::new(&net, "e:1");
+    nodes[copied].copy_to(&mut moved);
+    moved.start(&THREE, true).await;
+    propose(&nodes, &[(copied + 1) % 3, (copied + 2) % 3], pack("moved")).await;
+    until("it takes the node's place", || moved.packs().last() == Some(&pack("moved"))).await;
+    assert!(moved.group().status().refused.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lacks_what_it_acknowledged_is_sent_nothing_more_and_harms_nobody() {
+    let net = Net::default();
+    let mut nodes = three(&net).await;
+    let leads = leader(&nodes, &[0, 1, 2]).await;
+    let (put_back, third) = ((leads + 1) % 3, (leads + 2) % 3);
+    propose(&nodes, &[0, 1, 2], pack("before")).await;
+    until("it has it", || nodes[put_back].packs() == [pack("before")]).await;
+    nodes[put_back].kill().await;
+    let mut older = Node::new(&net, THREE[put_back]);
+    nodes[put_back].copy_to(&mut older);
+    nodes[put_back].start(&THREE, true).await;
+    propose(&nodes, &[leads], pack("acknowledged")).await;
+    until("it has it", || nodes[put_back].packs().len() == 2).await;
+    let id = nodes[put_back].id();
+    nodes[put_back].kill().await;
+
+    older.start(&THREE, true).await;
+    let reverted = || {
+        let members = nodes[leads].group().status().members;
+        members.iter().any(|member| member.node_id == id && member.reverted)
+    };
+    until("the leader sees it", reverted).await;
+    assert_eq!(leader(&nodes, &[leads, third]).await, leads, "it leads on");
+    propose(&nodes, &[leads], pack("later")).await;
+    until("the third follows", || nodes[third].packs().last() == Some(&pack("later"))).await;
+    assert_eq!(older.packs(), [pack("before")]);
+    assert!(older.group().status().confirmed.is_none());
+    for node in [leads, third] {
+        assert!(nodes[node].exits.lock().is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,9 +316,10 @@ async fn a_node_of_another_cluster_does_not_come_in() {
     let handler = net.handler("a:1");
     let refused = handler
         .join(wire::JoinRequest {
-            envelope: Some(lost.group().inner.peers.envelope(0)),
+            envelope: Some(lost.group().envelope()),
             member: Some(wire::Member { node_id: own, record: Some(formation.record.clone().into()) }),
             forwarded: false,
+            boot_id: 1,
         })
         .await
         .unwrap_err();

@@ -26,7 +26,8 @@ async fn begin(seed: u64, net: &Net, random: &Arc<Mutex<Random>>, snapshots: Sna
     for address in THREE {
         let (random, disk) = (random.clone(), Disk::default());
         let identity = Identity::new(|| random.lock()());
-        let options = GroupOptions { apply_inline: true, snapshots, ..GroupOptions::new(identity, random.lock()()) };
+        let [boot, elections] = [(); 2].map(|()| random.lock()());
+        let options = GroupOptions { apply_inline: true, snapshots, ..GroupOptions::new(identity, boot, elections) };
         let parts = Parts {
             log: Arc::new(MemoryLog::new(Arc::new(move || Duration::from_micros(200 + random.lock()() % 2_000)))),
             machine: Box::new(Keeper(disk.clone())),

@@ -57,7 +57,7 @@ async fn a_cluster_forms_over_grpc_and_sends_a_snapshot() {
         let identity = Identity::load_or_create(&data, rand::random).unwrap();
         let disk = Disk::default();
         let connect = |address: &str| tune(Endpoint::from_shared(format!("http://{address}")).unwrap()).connect_lazy();
-        let mut options = GroupOptions::new(identity, rand::random());
+        let mut options = GroupOptions::new(identity, rand::random(), rand::random());
         options.snapshots.keep_entries = 2;
         let parts = Parts {
             log: Arc::new(DiskLog::open(&data.join("log")).unwrap()),
@@ -94,6 +94,10 @@ async fn a_peer_that_owes_an_answer_is_given_up_and_one_that_owes_none_is_not() 
     let mut peers = Peers {
         wire: silent.clone(),
         identity: Arc::new(RwLock::new(identity)),
+        boot: 1,
+        standing: Arc::default(),
+        records: Arc::default(),
+        acknowledged: Arc::default(),
         stream_idle: Duration::from_secs(3),
         inline: true,
     };
@@ -188,7 +192,7 @@ async fn one_snapshot_at_a_time_and_a_damaged_one_changes_nothing() {
     let handler = net.handler(THREE[follower]);
     let leader = nodes[leads].group().status().leader.unwrap();
     let head = wire::SnapshotHead {
-        envelope: Some(nodes[leads].group().inner.peers.envelope(nodes[follower].id())),
+        envelope: Some(nodes[leads].envelope_to(&nodes[follower])),
         ballot: Some(wire::Ballot { term: leader.term, node: leader.node, committed: true }),
         progress: nodes[leads].disk.lock().progress.clone().unwrap().0,
     };

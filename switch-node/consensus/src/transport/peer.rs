@@ -1,6 +1,7 @@
 //! One peer as openraft wants it.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc,
@@ -23,16 +24,20 @@ use openraft::{
         TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use switch_proto::peer::v1 as wire;
 
-use super::{PeerError, PeerWire};
+use super::{PeerError, PeerWire, Refusal};
 use crate::{
     Identity, NodeId, limits,
     machine::replica::{RaftSnapshot, SnapshotData},
     membership::MemberRecord,
-    raft::{Config, Malformed, RaftVote, from_wire_ballot, from_wire_log_id, wire_ballot, wire_entry, wire_log_id},
+    raft::{
+        Config, Malformed, RaftLogId, RaftVote, from_wire_ballot, from_wire_log_id, wire_ballot, wire_entry,
+        wire_log_id,
+    },
     snapshot,
+    standing::Standing,
 };
 
 type Rpc<T> = Result<T, RPCError<Config>>;
@@ -42,21 +47,92 @@ type Rpc<T> = Result<T, RPCError<Config>>;
 pub(crate) struct Peers {
     pub(crate) wire: Arc<dyn PeerWire>,
     pub(crate) identity: Arc<RwLock<Identity>>,
+    /// This process.
+    pub(crate) boot: u64,
+    /// Told when a peer will not have this process for its node.
+    pub(crate) standing: Arc<Standing>,
+    /// The members' records as of the newest membership. openraft keeps a peer as it made it, also when its node moves.
+    pub(crate) records: Arc<RwLock<BTreeMap<NodeId, MemberRecord>>>,
+    /// Up to where each peer has acknowledged the log to this node, and under which of its votes.
+    pub(crate) acknowledged: Arc<Mutex<BTreeMap<NodeId, Acknowledged>>>,
     /// How long an append stream may owe an answer.
     pub(crate) stream_idle: Duration,
     /// Snapshots are read on the caller's task.
     pub(crate) inline: bool,
 }
 
+/// What a peer has acknowledged.
+#[derive(Clone, Copy)]
+pub(crate) struct Acknowledged {
+    /// The vote this node led under.
+    under: RaftVote,
+    /// The last entry.
+    matched: RaftLogId,
+    /// It lacks that entry now.
+    reverted: bool,
+}
+
 impl Peers {
-    pub(crate) fn envelope(&self, to_node: NodeId) -> wire::Envelope {
+    /// Of a call to a member.
+    pub(crate) fn envelope(&self, to_node: NodeId, record: &MemberRecord) -> wire::Envelope {
+        wire::Envelope { to_node, to_store: record.store_id, ..self.to_anybody() }
+    }
+
+    /// Of a call to whoever answers at an address.
+    pub(crate) fn to_anybody(&self) -> wire::Envelope {
         let identity = *self.identity.read();
         wire::Envelope {
             cluster_id: identity.cluster_id,
             from_node: identity.node_id,
-            to_node,
+            to_node: 0,
             store_id: identity.store_id,
+            to_store: 0,
+            boot_id: self.boot,
         }
+    }
+
+    /// Where it is wrong to ask again at once, openraft backs off.
+    fn rpc_error(&self, error: PeerError) -> RPCError<Config> {
+        self.standing.noted(&error);
+        match error {
+            PeerError::Unreachable(_) | PeerError::Busy(_) | PeerError::Refused { .. } => {
+                if let PeerError::Refused { .. } = &error {
+                    tracing::warn!(%error, "a peer refuses us");
+                }
+                RPCError::Unreachable(Unreachable::new(&error))
+            }
+            PeerError::Failed(_) => RPCError::Network(NetworkError::new(&error)),
+        }
+    }
+
+    /// Keeps what a peer has acknowledged.
+    fn acknowledges(&self, target: NodeId, vote: RaftVote, matched: RaftLogId) {
+        let mut acknowledged = self.acknowledged.lock();
+        let new = Acknowledged { under: vote, matched, reverted: false };
+        let known = acknowledged.entry(target).or_insert(new);
+        if known.under != vote || known.matched < matched {
+            *known = new;
+        }
+    }
+
+    /// Refuses a peer that lacks what it acknowledged: it may have been part of the quorum that committed it. openraft would take
+    /// it for a bug of its own.
+    fn reverted(&self, target: NodeId, vote: RaftVote, lacks: RaftLogId) -> Option<PeerError> {
+        let mut acknowledged = self.acknowledged.lock();
+        let known = acknowledged.get_mut(&target);
+        let known = known.filter(|known| known.under == vote && lacks.index <= known.matched.index)?;
+        known.reverted = true;
+        let message = format!(
+            "node {target:016x} acknowledged entry {} and lacks entry {}: its disk was put back to an older state, stop it and \
+             bring it back as a new node with an empty data directory",
+            known.matched.index, lacks.index
+        );
+        Some(PeerError::refused(Refusal::LogReverted, message))
+    }
+
+    /// Whether a peer lacks what it acknowledged under this vote.
+    pub(crate) fn has_reverted(&self, target: NodeId, vote: RaftVote) -> bool {
+        self.acknowledged.lock().get(&target).is_some_and(|known| known.under == vote && known.reverted)
     }
 }
 
@@ -64,7 +140,7 @@ impl RaftNetworkFactory<Config> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: NodeId, record: &MemberRecord) -> Peer {
-        Peer { peers: self.clone(), target, address: record.peer_address.clone() }
+        Peer { peers: self.clone(), target, record: record.clone() }
     }
 }
 
@@ -72,10 +148,16 @@ impl RaftNetworkFactory<Config> for Peers {
 pub(crate) struct Peer {
     peers: Peers,
     target: NodeId,
-    address: String,
+    /// What openraft knew when it made this.
+    record: MemberRecord,
 }
 
 impl Peer {
+    /// What the membership says of it now.
+    fn record(&self) -> MemberRecord {
+        self.peers.records.read().get(&self.target).unwrap_or(&self.record).clone()
+    }
+
     async fn within<T>(
         &self,
         action: RPCTypes,
@@ -83,7 +165,7 @@ impl Peer {
         call: impl Future<Output = Result<T, PeerError>>,
     ) -> Rpc<T> {
         match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer.map_err(rpc_error),
+            Ok(answer) => answer.map_err(|error| self.peers.rpc_error(error)),
             Err(_) => Err(self.late(action, limit)),
         }
     }
@@ -91,20 +173,6 @@ impl Peer {
     fn late(&self, action: RPCTypes, timeout: Duration) -> RPCError<Config> {
         let id = self.peers.identity.read().node_id;
         RPCError::Timeout(Timeout { action, id, target: self.target, timeout })
-    }
-}
-
-/// Where it is wrong to ask again at once, openraft backs off.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn rpc_error(error: PeerError) -> RPCError<Config> {
-    match error {
-        PeerError::Unreachable(_) | PeerError::Busy(_) | PeerError::Refused { .. } => {
-            if let PeerError::Refused { .. } = &error {
-                tracing::warn!(%error, "a peer refuses us");
-            }
-            RPCError::Unreachable(Unreachable::new(&error))
-        }
-        PeerError::Failed(_) => RPCError::Network(NetworkError::new(&error)),
     }
 }
 
@@ -123,26 +191,28 @@ impl NetBackoff<Config> for Peer {
 
 impl NetVote<Config> for Peer {
     async fn vote(&mut self, request: VoteRequest<Config>, option: RPCOption) -> Rpc<VoteResponse<Config>> {
+        let record = self.record();
         let request = wire::VoteRequest {
-            envelope: Some(self.peers.envelope(self.target)),
+            envelope: Some(self.peers.envelope(self.target, &record)),
             ballot: Some(wire_ballot(request.vote)),
             last: request.last_log_id.map(wire_log_id),
             leadership_transfer: request.leadership_transfer,
         };
-        let call = self.peers.wire.vote(&self.address, request);
+        let call = self.peers.wire.vote(&record.peer_address, request);
         let response = self.within(RPCTypes::Vote, option.soft_ttl(), call).await?;
         let vote = from_wire_ballot(response.ballot).map_err(malformed)?;
         Ok(VoteResponse::new(vote, response.last.map(from_wire_log_id), response.granted))
     }
 
     async fn pre_vote(&mut self, request: VoteRequest<Config>, option: RPCOption) -> Rpc<VoteResponse<Config>> {
+        let record = self.record();
         let request = wire::PreVoteRequest {
-            envelope: Some(self.peers.envelope(self.target)),
+            envelope: Some(self.peers.envelope(self.target, &record)),
             ballot: Some(wire_ballot(request.vote)),
             last: request.last_log_id.map(wire_log_id),
             leadership_transfer: request.leadership_transfer,
         };
-        let call = self.peers.wire.pre_vote(&self.address, request);
+        let call = self.peers.wire.pre_vote(&record.peer_address, request);
         let response = self.within(RPCTypes::Vote, option.soft_ttl(), call).await?;
         let vote = from_wire_ballot(response.ballot).map_err(malformed)?;
         Ok(VoteResponse::new(vote, response.last.map(from_wire_log_id), response.granted))
@@ -160,21 +230,23 @@ impl NetStreamAppend<Config> for Peer {
     {
         Box::pin(async move {
             let sent = Arc::new(AtomicU64::new(0));
-            let envelope = self.peers.envelope(self.target);
+            let record = self.record();
+            let envelope = self.peers.envelope(self.target, &record);
             let count = sent.clone();
             let mut requests = requests.map(move |request| {
                 count.fetch_add(1, Ordering::Relaxed);
-                append_request(envelope, request)
+                (request.vote, append_request(envelope, request))
             });
             // openraft waits out its backoff inside the request stream. A peer that cannot be reached would fail before anybody
             // looks into that stream, and be tried again at once, for ever: so look into it first.
-            let Some(first) = requests.next().await else { return Ok(stream::empty().boxed()) };
+            let Some((vote, first)) = requests.next().await else { return Ok(stream::empty().boxed()) };
+            let requests = requests.map(|(_, request)| request);
             let requests = stream::iter([first]).chain(requests);
             // openraft's limit is one heartbeat; the first stream after a restart has to connect and shake hands as well.
             let open = option.soft_ttl().max(self.peers.stream_idle);
-            let call = self.peers.wire.stream_append(&self.address, requests.boxed());
+            let call = self.peers.wire.stream_append(&record.peer_address, requests.boxed());
             let responses = self.within(RPCTypes::AppendEntries, open, call).await?;
-            let answers = Answers { peer: self, responses, sent, received: 0, ended: false };
+            let answers = Answers { peer: self, vote, responses, sent, received: 0, ended: false };
             Ok(stream::unfold(answers, Answers::next).boxed())
         })
     }
@@ -196,6 +268,8 @@ fn append_request(envelope: wire::Envelope, request: AppendEntriesRequest<Config
 /// exactly like that, and nothing else would find it.
 struct Answers<'s> {
     peer: &'s Peer,
+    /// Under which this node sends.
+    vote: RaftVote,
     responses: super::Appended,
     sent: Arc<AtomicU64>,
     received: u64,
@@ -220,9 +294,27 @@ impl Answers<'_> {
             }
         };
         self.received += 1;
-        let result = response.map_err(rpc_error).and_then(|response| append_result(response).map_err(malformed));
+        let result = response
+            .map_err(|error| self.peer.peers.rpc_error(error))
+            .and_then(|response| append_result(response).map_err(malformed))
+            .and_then(|result| self.checked(result));
         self.ended = !matches!(result, Ok(Ok(_)));
         Some((result, self))
+    }
+
+    fn checked(&self, result: StreamAppendResult<Config>) -> Rpc<StreamAppendResult<Config>> {
+        let Peer { peers, target, .. } = self.peer;
+        match &result {
+            Ok(Some(matched)) => peers.acknowledges(*target, self.vote, *matched),
+            Err(StreamAppendError::Conflict(lacks)) => {
+                if let Some(error) = peers.reverted(*target, self.vote, *lacks) {
+                    tracing::error!(%error, "a peer has lost what it acknowledged");
+                    return Err(RPCError::Unreachable(Unreachable::new(&error)));
+                }
+            }
+            Ok(None) | Err(StreamAppendError::HigherVote(_)) => {}
+        }
+        Ok(result)
     }
 }
 
@@ -248,14 +340,15 @@ impl NetSnapshot<Config> for Peer {
         let SnapshotData::View(view) = snapshot.snapshot else {
             return Err(StreamingError::Network(NetworkError::from_string("only a view can be sent")));
         };
-        tracing::info!(target = %self.address, upto = ?snapshot.meta.last_log_id, "sending a snapshot");
+        let record = self.record();
+        tracing::info!(target = %record.peer_address, upto = ?snapshot.meta.last_log_id, "sending a snapshot");
         let head = wire::SnapshotHead {
-            envelope: Some(self.peers.envelope(self.target)),
+            envelope: Some(self.peers.envelope(self.target, &record)),
             ballot: Some(wire_ballot(vote)),
             progress: view.progress().0,
         };
         let parts = snapshot::parts(head, view, self.peers.inline);
-        let call = self.peers.wire.install_snapshot(&self.address, parts);
+        let call = self.peers.wire.install_snapshot(&record.peer_address, parts);
         // A receiver that installs is silent; it must not be asked twice (openraft #2116), so the limit is in minutes.
         let call = self.within(RPCTypes::InstallSnapshot, limits::SNAPSHOT_INSTALL_MAX, call);
         match futures::future::select(Box::pin(cancel), Box::pin(call)).await {
@@ -278,13 +371,14 @@ impl NetTransferLeader<Config> for Peer {
         use wire::transfer_leader_response::Outcome;
         let expected_vote = *request.from_leader();
         let expected_log = request.last_log_id().copied();
+        let record = self.record();
         let message = wire::TransferLeaderRequest {
-            envelope: Some(self.peers.envelope(self.target)),
+            envelope: Some(self.peers.envelope(self.target, &record)),
             from_leader: Some(wire_ballot(expected_vote)),
             to_leader: *request.to_node_id(),
             last: expected_log.map(wire_log_id),
         };
-        let call = self.peers.wire.transfer_leader(&self.address, message);
+        let call = self.peers.wire.transfer_leader(&record.peer_address, message);
         let response = self.within(RPCTypes::TransferLeader, option.soft_ttl(), call).await?;
         match response.outcome() {
             Outcome::Accepted => Ok(Ok(())),

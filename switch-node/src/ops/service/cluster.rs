@@ -217,9 +217,7 @@ impl Operators {
     }
 
     async fn probe(&self, address: &str) -> Result<wire::ProbeResponse, String> {
-        let own = self.shared.journal.group().status().identity;
-        let envelope =
-            wire::Envelope { cluster_id: own.cluster_id, from_node: own.node_id, to_node: 0, store_id: own.store_id };
+        let envelope = self.shared.journal.group().envelope();
         let asked = self.shared.wire.probe(address, wire::ProbeRequest { envelope: Some(envelope) });
         match tokio::time::timeout(PROBE_WITHIN, asked).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -327,6 +325,7 @@ mod tests {
             voter,
             matched: None,
             answered: (*node != 1).then(|| Duration::from_secs(if away.contains(node) { 60 } else { 0 })),
+            reverted: false,
         };
         let members =
             voters.iter().map(|node| member(node, true)).chain(learners.iter().map(|node| member(node, false)));
@@ -343,6 +342,8 @@ mod tests {
             log_bytes: 0,
             members: members.collect(),
             voters_most: 3,
+            confirmed: Some(Duration::ZERO),
+            refused: None,
         }
     }
 
