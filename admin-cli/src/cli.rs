@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{apply, cluster, directory, leader, member, reversal, snapshot},
+    commands::{apply, clock, cluster, directory, leader, member, reversal, snapshot},
     exit::Exit,
 };
 
@@ -64,6 +64,9 @@ pub(crate) enum Noun {
     /// The cluster as a node sees it, and its start
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    /// Log time and the leader's wall clock
+    #[command(subcommand)]
+    Clock(clock::Verb),
     /// The nodes of the cluster
     #[command(subcommand)]
     Member(member::Verb),
@@ -152,6 +155,8 @@ mod tests {
         for line in [
             "cluster status",
             "cluster bootstrap",
+            "clock show",
+            "clock accept --seen 1772352000000 --reason restarted",
             "member list",
             "member add node-4.switch:7002",
             "member promote 00000000000000ff",
@@ -167,6 +172,8 @@ mod tests {
             "reversal list --parked",
             "reversal resend shop:x",
             "reversal resolve shop:x --as stands --evidence ticket-9",
+            "reversal confirm shop:x --proposal 812.0",
+            "reversal withdraw shop:x --proposal 812.0",
             "snapshot trigger",
             "version",
         ] {
@@ -179,11 +186,14 @@ mod tests {
         for line in [
             "cluster",
             "cluster destroy",
+            "clock accept --seen 1772352000000",
             "member promote 0",
             "member promote 11112222333344445",
             "member remove node-1",
             "reversal resolve shop:x --as stands",
             "reversal resolve shop:x --as maybe --evidence x",
+            "reversal confirm shop:x",
+            "reversal withdraw --proposal 812.0",
             "apply",
             "cluster status --timeout 10",
             "cluster status --timeout 0s",

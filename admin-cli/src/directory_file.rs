@@ -51,20 +51,22 @@ pub(crate) enum Change {
     RemoveNetwork(String),
     RemoveLink(String),
     RemoveRoute(String),
+    SetRetentionDays(u32),
 }
 
 impl Change {
     /// What it does, to what kind of record, and to which.
-    pub(crate) fn names(&self) -> (&'static str, &'static str, &str) {
+    pub(crate) fn names(&self) -> (&'static str, &'static str, String) {
         match self {
-            Self::PutGateway(gateway) => ("put", "gateway", &gateway.gateway_id),
-            Self::PutNetwork(network) => ("put", "network", &network.network_id),
-            Self::PutLink(link) => ("put", "link", &link.link_id),
-            Self::PutRoute(route) => ("put", "route", &route.route_id),
-            Self::RemoveGateway(id) => ("remove", "gateway", id),
-            Self::RemoveNetwork(id) => ("remove", "network", id),
-            Self::RemoveLink(id) => ("remove", "link", id),
-            Self::RemoveRoute(id) => ("remove", "route", id),
+            Self::PutGateway(gateway) => ("put", "gateway", gateway.gateway_id.clone()),
+            Self::PutNetwork(network) => ("put", "network", network.network_id.clone()),
+            Self::PutLink(link) => ("put", "link", link.link_id.clone()),
+            Self::PutRoute(route) => ("put", "route", route.route_id.clone()),
+            Self::RemoveGateway(id) => ("remove", "gateway", id.clone()),
+            Self::RemoveNetwork(id) => ("remove", "network", id.clone()),
+            Self::RemoveLink(id) => ("remove", "link", id.clone()),
+            Self::RemoveRoute(id) => ("remove", "route", id.clone()),
+            Self::SetRetentionDays(days) => ("set", "retention_days", days.to_string()),
         }
     }
 
@@ -85,6 +87,7 @@ impl From<Change> for pb::DirectoryChange {
             Change::RemoveNetwork(id) => Wire::RemoveNetwork(id),
             Change::RemoveLink(id) => Wire::RemoveLink(id),
             Change::RemoveRoute(id) => Wire::RemoveRoute(id),
+            Change::SetRetentionDays(days) => Wire::SetRetentionDays(days),
         };
         Self { change: Some(change) }
     }
@@ -134,6 +137,9 @@ mod tests {
 
         [[changes]]
         remove_link = "visa-old"
+
+        [[changes]]
+        set_retention_days = 500
     "#;
 
     const JSON: &str = r#"{
@@ -141,7 +147,8 @@ mod tests {
         "changes": [
             { "put_route": { "route_id": "visa-4", "range_low": "4", "range_high": "4", "network_id": "visa",
                              "enabled": true, "luhn": true } },
-            { "remove_link": "visa-old" }
+            { "remove_link": "visa-old" },
+            { "set_retention_days": 500 }
         ]
     }"#;
 
@@ -149,8 +156,9 @@ mod tests {
     fn toml_and_json_say_the_same() {
         let file = parse(TOML, true).expect("TOML");
         assert_eq!(file, parse(JSON, false).expect("JSON"));
-        let names: Vec<_> = file.changes.iter().map(Change::names).collect();
-        assert_eq!(names, [("put", "route", "visa-4"), ("remove", "link", "visa-old")]);
+        let names: Vec<_> =
+            file.changes.iter().map(Change::names).map(|(verb, kind, id)| format!("{verb} {kind} {id}")).collect();
+        assert_eq!(names, ["put route visa-4", "remove link visa-old", "set retention_days 500"]);
         assert_eq!(
             pb::DirectoryChange::from(file.changes[1].clone()).change,
             Some(Wire::RemoveLink("visa-old".to_owned()))

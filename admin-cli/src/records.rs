@@ -78,6 +78,8 @@ pub(crate) struct Network {
     pub(crate) release_expired: bool,
     #[serde(default)]
     pub(crate) reversal_has_own_trace_number: bool,
+    #[serde(default)]
+    pub(crate) refund_days: u32,
 }
 
 /// A connection to a network.
@@ -144,7 +146,7 @@ same_fields!(Gateway, Gateway { gateway_id, principals, enabled }
 same_fields!(Network, Network {
         network_id, enabled, attempt_timeout_ms, in_flight_max_ms, repeat_after_ms, repeat_budget_ms, doubt_count_max,
         doubt_minor_units_max, acknowledgement_proves_match, failover_codes, valid_days, release_expired,
-        reversal_has_own_trace_number
+        reversal_has_own_trace_number, refund_days
     }
     reversal_policy: policy_number, policy_of;
     capture_tolerance_basis_points: pairs, pairs;
@@ -213,6 +215,7 @@ mod tests {
             capture_tolerance_basis_points: BTreeMap::from([("*".to_owned(), 100), ("5812".to_owned(), 2_000)]),
             release_expired: true,
             reversal_has_own_trace_number: true,
+            refund_days: 365,
         };
         assert_eq!(Network::from(pb::Network::from(network.clone())), network);
         let text = serde_json::to_string(&network).expect("JSON");

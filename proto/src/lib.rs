@@ -8,6 +8,8 @@
 //! | [`peer::v1`] | nodes of one cluster among themselves |
 //! | [`journal::v1`] | nobody: the bytes of the journal and of the table on disk |
 
+mod opaque;
+
 /// The descriptors of every contract, a serialized `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

@@ -3,9 +3,10 @@
 //! `ARCHITECTURE.md` beside this crate draws the whole. A row uses the rows below it:
 //!
 //! ```text
-//! main · node · config, world · gateway, ops · flow · router, outcome · journal, link, door · storage, security · telemetry
+//! main · node · config, world · gateway, ops · flow · router, outcome · journal, link, door · storage, security · telemetry, codec
 //! ```
 
+pub mod codec;
 pub mod config;
 pub mod door;
 pub mod flow;

@@ -35,10 +35,10 @@ use crate::{
         service::{Gateways, MESSAGE_BYTES_MAX, too_large},
         stack::{self, Stack},
     },
-    journal::{BookMachine, Journal, shared::Shared},
+    journal::{BookMachine, Journal, clock, shared::Shared},
     link::{GrpcConnector, Links, Settings},
     ops,
-    outcome::{Conversations, Courier, expiry, in_doubt, reversal, stray},
+    outcome::{Conversations, Courier, expiry, in_doubt, retention, reversal, stray},
     security::{
         tls::{
             TlsMaterial,
@@ -68,6 +68,8 @@ pub struct NodeOptions {
     pub vault: Arc<Vault>,
     /// Settings of links.
     pub links: Settings,
+    /// Term whose leader an operator found to be wrong where this replica differed from it (S11).
+    pub distrusted_term: Option<u64>,
 }
 
 /// A running node, without doors.
@@ -102,25 +104,26 @@ impl Node {
         let tasks = TaskTracker::new();
         let shared = Shared::new(options.identity.node_id, options.boot);
         let reader = store.reader();
-        let machine = BookMachine::open(store, shared.clone(), wall)?;
+        let machine = BookMachine::open(store, shared.clone(), wall.clone(), options.distrusted_term)?;
         let parts = Parts { log, machine: Box::new(machine), wire, keep_identity, exit: exit.clone() };
-        let lease = options.group.timing.election_min;
         let group = Group::start(options.group, parts).await?;
         let journal = Journal::start(group, shared, reader, exit, &tasks);
 
         let conversations = Arc::new(Conversations::default());
         let (intake, takes) = watch::channel(true);
-        let peers = Peers::new(&journal, forward, conversations.clone(), takes.clone());
+        let peers = Peers::new(&journal, forward, options.vault.clone(), conversations.clone(), takes.clone());
         let courier: Arc<dyn Courier> = peers.clone();
-        let gate = Arc::new(Gate::new(lease));
-        gate.attach(journal.clone(), courier.clone(), conversations.clone());
-        let (strays, stray_answers) = stray::Strays::new();
+        let gate = Arc::new(Gate::default());
+        let (strays, stray_evidence) = stray::Strays::new();
+        gate.attach(journal.clone(), strays.clone(), conversations.clone());
         let links = Arc::new(Links::new(connector, strays, gate.clone(), options.links));
 
-        tasks.spawn(stray::record(journal.clone(), courier.clone(), conversations.clone(), stray_answers));
+        tasks.spawn(stray::record(journal.clone(), courier.clone(), conversations.clone(), stray_evidence));
         tasks.spawn(in_doubt::watch(journal.clone(), courier.clone(), conversations.clone()));
         tasks.spawn(reversal::run(journal.clone(), links.clone(), options.vault.clone()));
         tasks.spawn(expiry::run(journal.clone()));
+        tasks.spawn(retention::run(journal.clone()));
+        tasks.spawn(clock::watch(journal.clone(), wall));
         tasks.spawn(keep_links(journal.clone(), links.clone(), gate.clone()));
 
         let flow = Flow::new(
@@ -177,6 +180,11 @@ struct Args {
     /// Configuration file; every option stands in node.example.toml.
     #[arg(long, env = "PAYSWITCH_CONFIG")]
     config: PathBuf,
+
+    /// Starts a node that stopped because it differed from the leader of this term. Only once the state hashes of the others
+    /// have shown that it was that leader which was wrong; see "When replicas differ" in ARCHITECTURE.md.
+    #[arg(long, value_name = "TERM")]
+    distrust_term: Option<u64>,
 }
 
 /// Runs a node until it is asked to stop (SIGTERM, SIGINT). Exit codes: 0 stopped, 1 could not start, 2 usage.
@@ -201,7 +209,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         runtime.block_on(async {
             let config = Config::load(&args.config)?;
             start_log(&config)?;
-            serve(config).await
+            serve(config, args.distrust_term).await
         })
     });
     match served {
@@ -271,7 +279,7 @@ fn nowhere() -> Channel {
 }
 
 /// Runs a node on real disks, behind real doors.
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     // Bound first, so that a taken port is known before anything heavy.
@@ -330,7 +338,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         snapshots: config.snapshots(),
         ..GroupOptions::new(identity, boot, rand::random())
     };
-    let options = NodeOptions { identity, group, boot, vault, links: Settings::default() };
+    let options = NodeOptions { identity, group, boot, vault, links: Settings::default(), distrusted_term };
     let node = Node::start(world, options).await?;
 
     let formation = Formation {
@@ -372,6 +380,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         wire,
         formation: formation.clone(),
         tasks: node.tasks.clone(),
+        wall: Arc::new(SystemClock),
     });
     tasks.spawn(serve_operators(operator_door, &planes, &config, operators.clone(), closing.clone()));
     tasks.spawn(watch_disk(config.data_dir.clone(), config.disk_reserve_bytes, node.flow.clone()));

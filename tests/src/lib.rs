@@ -15,5 +15,6 @@ pub mod model;
 pub mod multicall;
 pub mod pki;
 pub mod sandbox;
+pub mod stage;
 pub mod summary;
 pub mod workload;

@@ -5,6 +5,7 @@
 //! step. A difference is an error in one of the two: the rules decide in which.
 
 pub mod act;
+mod age;
 pub mod pair;
 pub mod payment;
 pub mod reference;

@@ -66,5 +66,5 @@ pub(super) async fn carry_out(global: &Global, args: Args) -> Result<Sheet, Fail
 
 fn row(change: &Change) -> Vec<String> {
     let (verb, kind, id) = change.names();
-    vec![verb.to_owned(), kind.to_owned(), id.to_owned()]
+    vec![verb.to_owned(), kind.to_owned(), id]
 }

@@ -1,6 +1,7 @@
 //! The commands: a folder is a noun, a file a verb.
 
 pub(crate) mod apply;
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod directory;
 pub(crate) mod leader;
@@ -23,6 +24,7 @@ pub(crate) async fn carry_out(cli: Cli) -> Result<Sheet, Failure> {
     let Cli { global, noun } = cli;
     match noun {
         Noun::Cluster(verb) => cluster::carry_out(&global, verb).await,
+        Noun::Clock(verb) => clock::carry_out(&global, verb).await,
         Noun::Member(verb) => member::carry_out(&global, verb).await,
         Noun::Leader(verb) => leader::carry_out(&global, verb).await,
         Noun::Gateway(verb) => directory::gateway::carry_out(&Session::new(&global)?, &verb).await,

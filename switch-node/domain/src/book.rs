@@ -5,23 +5,25 @@
 //! decided.
 
 mod answer;
+mod clock;
 mod follow_up;
 mod lane;
 mod open;
+mod retention;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     effect::Effect,
     entry::{Command, EntryMark},
-    id::{AttemptRef, GatewayId, LinkId, NetworkId, Owner, RequestId, Rrn, Stan, TransactionId},
+    id::{AttemptRef, GatewayId, LinkId, NetworkId, Owner, Position, RequestId, Rrn, Stan, TransactionId},
     limits,
     money::{Amount, Currency},
     outcome::{AnswerText, Decision, NetworkAnswer, Told},
-    refusal::Refusal,
+    refusal::{Refusal, ResolutionRefusal},
     table::{DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, Table, TableFault},
     time::LogTime,
-    transaction::{Fingerprint, LaneState, Method, Operation, Transaction, WireIdentity},
+    transaction::{Attempt, Fingerprint, LaneState, Method, Operation, Transaction, WireIdentity},
 };
 
 /// The permission to send one request once, made by applying its `Open` or `Failover`. A dispatch of another owner is never
@@ -176,6 +178,8 @@ pub enum Reply {
     },
     /// Not accepted, nothing stored.
     Refused(Refusal),
+    /// An operator's word about a parked lane was taken, and names this proposal; or was not (R25).
+    Resolution(Result<Position, ResolutionRefusal>),
     /// Evidence was recorded; nobody is told anything new.
     Recorded,
     /// Evidence about something that is not in the book, or no longer in that state.
@@ -209,8 +213,15 @@ impl Book {
             Command::Void(void) => work.void(&void),
             Command::LaneAnswer(answer) => work.lane_answer(&answer),
             Command::Park(lane) => work.park(&lane),
-            Command::Resolve(resolve) => work.resolve(&resolve),
+            Command::ProposeResolution(proposed) => work.propose_resolution(*proposed),
+            Command::ConfirmResolution(word) => work.confirm_resolution(*word),
+            Command::WithdrawResolution(word) => work.withdraw_resolution(&word),
             Command::Expire(expire) => work.expire(&expire),
+            Command::Forget(forget) => work.forget(&forget),
+            Command::ForgetTombstone(forget) => work.forget_tombstone(&forget),
+            Command::ForgetEvents(forget) => work.forget_events(&forget),
+            Command::ReadClock(reading) => work.read_clock(reading),
+            Command::AcceptClock(acceptance) => work.accept_clock(&acceptance),
         }
     }
 
@@ -459,6 +470,26 @@ impl Work<'_> {
         operation.day_reserved = keep;
         let day = operation.accepted.day();
         let sum = self.day_use(gateway, currency, day)?.saturating_minus(released);
+        self.table.put(Key::DayUse(gateway.clone(), currency, day), Row::Sum(sum));
+        Ok(())
+    }
+
+    /// Reserves again what an operation asked for, once money that it gave back may be at a network after all: sums never
+    /// count less than networks may hold (R11, R24).
+    fn reserve_day_again(
+        &mut self,
+        gateway: &GatewayId,
+        currency: Currency,
+        operation: &mut Operation,
+    ) -> Result<(), TableFault> {
+        let missing = operation.amount.saturating_minus(operation.day_reserved);
+        if !operation.day_limited || missing.is_zero() || !operation.attempts.iter().any(Attempt::in_doubt) {
+            return Ok(());
+        }
+        operation.day_reserved = operation.amount;
+        let day = operation.accepted.day();
+        let sum = self.day_use(gateway, currency, day)?;
+        let sum = sum.plus(missing).unwrap_or(sum);
         self.table.put(Key::DayUse(gateway.clone(), currency, day), Row::Sum(sum));
         Ok(())
     }

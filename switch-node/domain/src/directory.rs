@@ -79,6 +79,8 @@ pub struct Network {
     pub valid_days: u32,
     /// Basis points by merchant category; `*` is every other.
     pub capture_tolerance: BTreeMap<String, u32>,
+    /// Days after the last capture in which a refund must find its original, zero for the default (R9).
+    pub refund_days: u32,
     /// True where expired authorizations are released.
     pub release_expired: bool,
     /// True where a reversal carries a trace number of its own.
@@ -169,6 +171,8 @@ pub struct Directory {
     pub links: BTreeMap<LinkId, Link>,
     /// Routes.
     pub routes: BTreeMap<RouteId, Route>,
+    /// Days that transactions and their keys are kept after their last event, in the whole cluster; zero for the default (R9).
+    pub retention_days: u32,
 }
 
 /// One change.
@@ -190,6 +194,8 @@ pub enum Change {
     RemoveLink(LinkId),
     /// Removes a route.
     RemoveRoute(RouteId),
+    /// Days that transactions and their keys are kept, zero for the default (R9).
+    SetRetentionDays(u32),
 }
 
 /// Changes that are made together, by whom.
@@ -357,6 +363,9 @@ impl Directory {
             Change::RemoveRoute(id) => {
                 Some(Change::PutRoute(self.routes.remove(&id).ok_or_else(|| missing("route", &id))?))
             }
+            Change::SetRetentionDays(days) => {
+                Some(Change::SetRetentionDays(std::mem::replace(&mut self.retention_days, days)))
+            }
         })
     }
 
@@ -371,6 +380,15 @@ impl Directory {
             if count > limits::DIRECTORY_RECORDS_MAX {
                 return Err(DirectoryRefusal::TooMany(kind));
             }
+        }
+        let kept = limits::RETENTION_DAYS_MIN..=limits::RETENTION_DAYS_MAX;
+        if self.retention_days != 0 && !kept.contains(&self.retention_days) {
+            return Err(DirectoryRefusal::OutOfRange {
+                field: "retention_days",
+                name: "the cluster".to_owned(),
+                value: u64::from(self.retention_days),
+                allowed: "180 to 3650",
+            });
         }
         let mut principals: BTreeMap<&str, &GatewayId> = BTreeMap::new();
         let mut merchants: BTreeMap<&MerchantId, &GatewayId> = BTreeMap::new();
@@ -409,6 +427,14 @@ impl Directory {
                     name: network.id.to_string(),
                     value: u64::from(network.valid_days),
                     allowed: "1 to 90",
+                });
+            }
+            if network.refund_days > limits::RETENTION_DAYS_MAX {
+                return Err(DirectoryRefusal::OutOfRange {
+                    field: "refund_days",
+                    name: network.id.to_string(),
+                    value: u64::from(network.refund_days),
+                    allowed: "0 to 3650",
                 });
             }
         }

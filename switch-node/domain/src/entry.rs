@@ -2,8 +2,9 @@
 //! them and one log time.
 
 use crate::{
+    authorization::Credentials,
     card::CardReference,
-    id::{AttemptRef, GatewayId, LeaderId, LinkId, NetworkId, Owner, RequestId, RouteId, TransactionId},
+    id::{AttemptRef, GatewayId, LeaderId, LinkId, NetworkId, Owner, Position, RequestId, RouteId, TransactionId},
     money::{Amount, Currency},
     outcome::{AnswerText, Doubt, NetworkAnswer, NotSent},
     time::LogTime,
@@ -33,10 +34,24 @@ pub enum Command {
     LaneAnswer(LaneAnswer),
     /// The retry budget of a lane is used up (R25).
     Park(LaneRef),
-    /// An operator closes a parked lane (R25).
-    Resolve(Box<Resolve>),
+    /// An operator proposes how a parked lane ends (R25).
+    ProposeResolution(Box<ProposeResolution>),
+    /// Another operator confirms it: only this closes the lane (R25).
+    ConfirmResolution(Box<ResolutionWord>),
+    /// An operator withdraws a proposal that nobody has confirmed (R25).
+    WithdrawResolution(Box<ResolutionWord>),
     /// The validity of an authorization has ended (R9).
     Expire(Expire),
+    /// A transaction is older than anybody needs it (R9).
+    Forget(Forget),
+    /// So is a void of a key that never came (R9).
+    ForgetTombstone(ForgetTombstone),
+    /// Events are older than watches may ask for (R20).
+    ForgetEvents(ForgetEvents),
+    /// What a leader's wall clock shows (R8).
+    ReadClock(ClockReading),
+    /// An operator says that the leader's wall clock is right (R8).
+    AcceptClock(Box<ClockAcceptance>),
 }
 
 /// How a network is asked.
@@ -77,6 +92,8 @@ pub struct Open {
     pub subject: Subject,
     /// Greatest sum of the gateway's day in this currency, zero for none (R24).
     pub day_limit: Amount,
+    /// Days that transactions and their keys are kept after their last event, zero for the default (R9).
+    pub retention_days: u32,
 }
 
 /// What is opened.
@@ -105,6 +122,8 @@ pub struct NewTransaction {
     pub merchant: Merchant,
     /// The card as far as it may be kept.
     pub card: CardReference,
+    /// How card and cardholder were vouched for.
+    pub credentials: Credentials,
     /// The merchant's own reference.
     pub merchant_reference: AnswerText,
     /// True where an approval for less is welcome.
@@ -230,9 +249,9 @@ pub struct LaneAnswer {
     pub sent: LogTime,
 }
 
-/// An operator closes a parked lane.
+/// An operator proposes how a parked lane ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolve {
+pub struct ProposeResolution {
     /// The attempt; for advices the capture's own id.
     pub attempt: AttemptRef,
     /// How.
@@ -241,6 +260,17 @@ pub struct Resolve {
     pub author: String,
     /// What shows it.
     pub evidence: String,
+}
+
+/// An operator's word about a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolutionWord {
+    /// The attempt; for advices the capture's own id.
+    pub attempt: AttemptRef,
+    /// The entry that made the proposal.
+    pub proposal: Position,
+    /// SPIFFE id of the operator.
+    pub author: String,
 }
 
 /// The validity of an authorization has ended.
@@ -254,11 +284,71 @@ pub struct Expire {
     pub release: bool,
 }
 
+/// How long a transaction is kept; zero is the default of each (R9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Days after its last event; fewer than [`crate::limits::RETENTION_DAYS_MIN`] count as so many.
+    pub retention_days: u32,
+    /// Days after its last capture in which money may still be given back: its network's window.
+    pub refund_days: u32,
+}
+
+/// A transaction is older than anybody needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forget {
+    /// Tenant.
+    pub gateway: GatewayId,
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// How long it is kept.
+    pub keep: Keep,
+}
+
+/// A void of a key that never came is older than anybody needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetTombstone {
+    /// Tenant.
+    pub gateway: GatewayId,
+    /// Entry that accepted the void.
+    pub position: Position,
+    /// Days that keys are kept, zero for the default.
+    pub retention_days: u32,
+}
+
+/// Events are older than watches may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetEvents {
+    /// Tenant.
+    pub gateway: GatewayId,
+    /// Where they stand; at most [`crate::limits::EVENTS_FORGOTTEN_MAX`] are looked at.
+    pub positions: Vec<Position>,
+}
+
+/// What a leader's wall clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The leader.
+    pub node: u64,
+    /// Its wall clock.
+    pub wall: LogTime,
+}
+
+/// An operator says that the leader's wall clock is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockAcceptance {
+    /// The leader's wall clock when it was accepted.
+    pub wall: LogTime,
+    /// SPIFFE id of the operator.
+    pub author: String,
+    /// Why it is right.
+    pub reason: String,
+}
+
 /// Where a command stands in the journal and under whose leadership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryMark {
     /// Log index and place in the pack.
-    pub position: crate::id::Position,
+    pub position: Position,
     /// Committed leader id of the entry.
     pub leader: LeaderId,
     /// Log time of the pack.

@@ -6,9 +6,13 @@ pub const OPERATIONS_MAX: usize = 100;
 /// Attempts of one operation: the failover chain is as long as a gateway's patience, which is shorter than this.
 pub const ATTEMPTS_MAX: usize = 8;
 
-/// Distinct approvals remembered of one attempt; a network that sends more of them is answered by one more reversal each
-/// time.
+/// Distinct approvals remembered of one attempt, each with a reversal of its own. What comes after them cannot be told from a
+/// copy any more: each answer renews the reversal that is there.
 pub const APPROVALS_MAX: usize = 8;
+
+/// Trace numbers of unacknowledged generations that one reversal holds. Every generation beyond them keeps the number of the
+/// one before it, so that no reversal can use up a link's numbers.
+pub const SUPERSEDED_MAX: usize = 16;
 
 /// Requests to void a key that has not been seen, kept on one tombstone.
 pub const TOMBSTONE_VOIDS_MAX: usize = 8;
@@ -25,11 +29,37 @@ pub const VALID_DAYS_DEFAULT: u32 = 7;
 /// Days an approval may stay valid at most: the search for expired ones reaches back so far (R9).
 pub const VALID_DAYS_MAX: u32 = 90;
 
+/// Days that transactions and their keys are kept after their last event, where the directory does not say (R9).
+pub const RETENTION_DAYS_DEFAULT: u32 = 400;
+
+/// Days that they are kept at least, whatever the directory says: disputes come as late as this (R9).
+pub const RETENTION_DAYS_MIN: u32 = 180;
+
+/// Days that they may be kept at most: ten years is what auditors ask for.
+pub const RETENTION_DAYS_MAX: u32 = 3_650;
+
+/// Days after the last capture in which a refund must find its original, where the network's profile does not say (R9).
+pub const REFUND_DAYS_DEFAULT: u32 = 180;
+
+/// How long events are kept, in milliseconds: 30 days (R20).
+pub const EVENTS_KEPT_MS: u64 = 30 * crate::time::DAY_MS;
+
+/// Events that one command forgets: it must not hold up the payments of its pack.
+pub const EVENTS_FORGOTTEN_MAX: usize = 256;
+
+/// How far log time may step between two terms, and how far a wall clock may be from it before an operator must look, in
+/// milliseconds: one hour (R8).
+pub const CLOCK_STEP_MS: u64 = 3_600_000;
+
 /// Attempt timer of a network, in milliseconds.
 pub const ATTEMPT_TIMEOUT_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
 
 /// What a gateway's deadline must leave above the attempt timer, in milliseconds (R3).
 pub const DEADLINE_MARGIN_MS: u64 = 2_000;
+
+/// How long a proposed resolution waits for its confirmation, milliseconds of log time: a day, so that the next shift can
+/// confirm it and nobody confirms what was true last week (R25).
+pub const RESOLUTION_OPEN_MS: u64 = crate::time::DAY_MS;
 
 /// Changes of the directory in one entry.
 pub const DIRECTORY_CHANGES_MAX: usize = 1_000;

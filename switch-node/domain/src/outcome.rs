@@ -82,7 +82,7 @@ pub struct NetworkAnswer {
     pub response_code: ResponseCode,
     /// Approval code, up to 6 characters.
     pub approval_code: AnswerText,
-    /// Approved amount; `None` means the amount that was asked.
+    /// Approved amount; `None` means the amount that was asked, where the code does not say that it is less (R18).
     pub approved: Option<Amount>,
     /// Currency of the approved amount; `None` means the currency that was asked.
     pub currency: Option<Currency>,
@@ -261,6 +261,8 @@ pub enum DeclineAdvice {
 pub enum CodeMeaning {
     /// Approved, in full unless the amount says less.
     Approved,
+    /// Approved in part: the amount must say how much.
+    ApprovedInPart,
     /// A no.
     Declined(DeclineReason, DeclineAdvice),
     /// Not in the map: an invalid answer, never a yes and never a no (R18).
@@ -274,7 +276,8 @@ impl ResponseCode {
         use DeclineAdvice as Advice;
         use DeclineReason as Reason;
         let (reason, advice) = match self.as_str() {
-            "00" | "08" | "10" | "11" | "85" => return CodeMeaning::Approved,
+            "00" | "08" | "11" | "85" => return CodeMeaning::Approved,
+            "10" => return CodeMeaning::ApprovedInPart,
             "01" | "02" => (Reason::ReferToIssuer, Advice::None),
             "03" => (Reason::InvalidMerchant, Advice::None),
             "04" | "07" => (Reason::PickUpCard, Advice::DoNotTryAgain),
@@ -402,7 +405,7 @@ mod tests {
     fn r18_the_response_map_is_total_and_unmapped_is_no_decision() {
         let code = |text| ResponseCode::parse(text).expect("two characters").meaning();
         assert_eq!(code("00"), CodeMeaning::Approved);
-        assert_eq!(code("10"), CodeMeaning::Approved);
+        assert_eq!(code("10"), CodeMeaning::ApprovedInPart);
         assert_eq!(code("51"), CodeMeaning::Declined(DeclineReason::InsufficientFunds, DeclineAdvice::TryAgainLater));
         assert_eq!(code("01"), CodeMeaning::Declined(DeclineReason::ReferToIssuer, DeclineAdvice::None));
         assert_eq!(code("ZZ"), CodeMeaning::Unmapped);

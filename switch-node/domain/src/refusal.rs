@@ -71,3 +71,20 @@ pub enum Refusal {
     #[error("no trace number is free on the link")]
     TraceNumbersExhausted,
 }
+
+/// Why an operator's word about a parked lane is not taken (R25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ResolutionRefusal {
+    /// There is nothing to close.
+    #[error("nothing is parked for this attempt")]
+    NotParked,
+    /// Another proposal is open.
+    #[error("another resolution is proposed already: confirm or withdraw that one first")]
+    AlreadyProposed,
+    /// No such proposal is open.
+    #[error("this resolution is not proposed, or no longer: it was withdrawn, confirmed or has expired")]
+    NotProposed,
+    /// It takes two.
+    #[error("who proposed a resolution cannot confirm it: another person must")]
+    SamePerson,
+}

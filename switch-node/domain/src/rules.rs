@@ -48,14 +48,18 @@
 //! and is wiped. Free text that holds the number is refused.
 //!
 //! **R8, time.** The book knows [`LogTime`](crate::time::LogTime) only: the leader assigns it, entries carry it, it
-//! never runs backwards. Timers are monotonic and start when the `Open` is applied.
+//! never runs backwards. Timers are monotonic and start when the `Open` is applied. Leaders say what their wall clocks show
+//! ([`ClockReading`](crate::entry::ClockReading)); more than an hour from log time is a
+//! [`Disagreement`](crate::table::Disagreement), which stops whatever goes by age until an operator's
+//! [`ClockAcceptance`](crate::entry::ClockAcceptance).
 //!
-//! **R9, retention.** A key lives as long as its transaction, at least 400 days after the last event; nothing open,
-//! parked, capturable or refundable expires. A key first sent before that is
+//! **R9, retention.** A key lives as long as its transaction, which [`Book::may_forget`](crate::book::Book::may_forget)
+//! lets go 400 days after its last event, or what the directory says, 180 at least; nothing open, parked, in doubt,
+//! capturable or refundable expires. A key first sent before that is
 //! [`KeyTooOld`](crate::refusal::Refusal::KeyTooOld): the switch may have forgotten it, so it may not be taken for new.
 //! After [`valid_until`](crate::transaction::Transaction::valid_until) captures and increments are refused; an
 //! [`Expire`](crate::entry::Expire) then closes what still holds money and, where the profile asks, releases the hold
-//! by reversal.
+//! by reversal. A hold that it left standing may still be voided.
 //!
 //! **R10, tenants.** Every row and every command names the [`GatewayId`](crate::id::GatewayId). Transactions are looked
 //! up under it, so that a foreign id is not refused but missing: [`NotFound`](crate::refusal::Refusal::NotFound), word
@@ -67,7 +71,9 @@
 //! time anew. Authorized is what was approved and is not being reversed; an increment counts once it is approved. A
 //! refund counts from its `Open` until a decline, a not-sent or a *final* reversal, parked included; so does the use of
 //! a day's limit. Whatever a gateway was told, a refund that the network may hold counts
-//! ([`Attempt::in_doubt`](crate::transaction::Attempt::in_doubt)). Captures stay within what is authorized and the
+//! ([`Attempt::in_doubt`](crate::transaction::Attempt::in_doubt)), and what was given back is taken again when a late
+//! approval or a late send brings it back into doubt. What may be refunded is what stands captured, whatever was told of
+//! it. Captures stay within what is authorized and the
 //! tolerance, [rounded down](crate::money::Amount::raised_by_basis_points); the final one releases the remainder in its
 //! own entry. A follow-up has its original's currency and an amount above zero; no amount and no sum passes
 //! [`AMOUNT_MAX`](crate::money::AMOUNT_MAX).
@@ -89,14 +95,18 @@
 //! acknowledgement is final at once where the profile says that it proves a match, or where an approval is known; else
 //! it needs the same repetition, and "duplicate" proves no more than the acknowledgement of its first copy did. A late
 //! approval or a late send makes every earlier acknowledgement worthless: one more reversal, with an identity of its
-//! own, as the next [`generation`](crate::transaction::Lane::generation); answers to earlier ones are ignored. A second
+//! own, as the next [`generation`](crate::transaction::Lane::generation); answers to earlier ones are ignored. Each
+//! distinct [approval](crate::transaction::SeenApproval) is reversed, and acknowledged, by itself: those that come while
+//! the reversal of an earlier one is under way wait in their order, and each acknowledgement starts the next
+//! ([`approvals_reversed`](crate::transaction::Reversal::approvals_reversed)). A copy of an approval makes none. A second
 //! approval of what was told and stands is an alarm and reverses nothing, for the one reversal would undo the first
-//! approval too.
+//! approval too; a void undoes both.
 //!
 //! **R14, identity on the wire.** Link, transmission time, trace number and reference number
 //! ([`WireIdentity`](crate::transaction::WireIdentity)) are fixed by the entry that makes a message; repeats are equal.
-//! A [`Stan`](crate::id::Stan) is not given out while an open attempt or an unacknowledged lane carries it; it wraps
-//! around past those. An [`Rrn`](crate::id::Rrn) is never given out twice, and a reversal carries its original's.
+//! A [`Stan`](crate::id::Stan) is not given out while an open attempt or an unacknowledged lane carries it, or an
+//! earlier generation of such a lane that nobody acknowledged ([`superseded`](crate::transaction::Reversal::superseded));
+//! it wraps around past those. An [`Rrn`](crate::id::Rrn) is never given out twice, and a reversal carries its original's.
 //!
 //! **R15, forwarding.** Sealed card data is opened on the leader only; a follower forwards it sealed, one hop, and
 //! after an error behind the first byte asks by key.
@@ -114,7 +124,9 @@
 //!
 //! **R18, neither yes nor no.** The map of response codes is total
 //! ([`ResponseCode::meaning`](crate::outcome::ResponseCode::meaning)). An unmapped code, or an approval for more or in
-//! another currency, is an invalid answer: reversed and told TIMED_OUT. Less than asked is a partial approval whatever
+//! another currency, is an invalid answer: reversed and told TIMED_OUT. So is an approval that does not say for how much:
+//! code 10, which says that it is less, without an amount, and any approval of nothing where something was asked; it is
+//! never taken for a yes to the whole. Those that say yes count as seen approvals all the same (R13). Less than asked is a partial approval whatever
 //! the code; one that the gateway did not declare is reversed in the entry that records it and told as a decline of the
 //! switch. A reversal carries the requested amount and, where it is known in the transaction's currency, the approved
 //! one. A referral is a decline.
@@ -125,7 +137,7 @@
 //!
 //! **R20, watching.** Every change of what is told, of a reversal and of an advice is an
 //! [`EventRow`](crate::table::EventRow), in the order of the transaction's revisions and without gaps; nothing else is
-//! one.
+//! one. They are kept for [30 days](crate::limits::EVENTS_KEPT_MS), and the table knows the last that is gone.
 //!
 //! **R21, the auditor's equation.** Held = approved − reversed − released − captured, per transaction, in our books and
 //! the network's ([`Totals`](crate::transaction::Totals)). What was told agrees with both.
@@ -144,10 +156,11 @@
 //! **R24, directory and book.** An `Open` carries the version of the directory, the
 //! [`Terms`](crate::transaction::Terms) and the limit it was decided under, so that apply is pure. A day's limit is
 //! reserved at `Open` and released by R11, on the UTC day of log time on which it was reserved
-//! ([`Key::DayUse`](crate::table::Key::DayUse)). Reversals and advices ignore kill switches.
+//! ([`Key::DayUse`](crate::table::Key::DayUse)), and reserved there again for what comes back into doubt. Reversals and advices ignore kill switches.
 //!
 //! **R25, parked.** A lane is parked by the network's refusal or the end of its budget, nothing else, and is still
 //! owed: it counts, it is tried at a slow rate unless it was refused, and an acknowledgement still ends it. An
 //! operator's [`Resolve`](crate::entry::Resolve) says whether the money
 //! [stands](crate::transaction::Resolution::Stands): it corrects the sums, is an event, and never alters what was told.
+//! Money that stands can be given back like any other: a hold by a void, a sale by a void on its day or by a refund.
 //! A gateway that sees TIMED_OUT and PARKED knows that the cardholder may be charged.

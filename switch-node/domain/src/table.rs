@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::{
     directory::Directory,
     id::{AttemptRef, GatewayId, LinkId, NetworkId, Position, RequestId, Stan, TransactionId},
+    limits,
     money::{Amount, Currency},
     outcome::Decision,
     time::LogTime,
@@ -21,11 +22,15 @@ pub enum Key {
     Transaction(GatewayId, TransactionId),
     /// A key of a tenant: of an authorization or verification, or of a follow-up with its original (R5).
     Request(GatewayId, Option<TransactionId>, RequestId),
+    /// A void of a key that had not been seen, by the entry that accepted it: keys say nothing of their age (R9).
+    Tombstone(GatewayId, Position),
     /// What a link owes, by trace number: open attempts, reversals, advices. Also what keeps a trace number from being
     /// reused (R14).
     Owed(LinkId, Stan),
     /// An event of a tenant (R20).
     Event(GatewayId, Position),
+    /// The last event of a tenant that is kept no more (R20).
+    EventsForgotten(GatewayId),
     /// Next trace number of a link.
     NextStan(LinkId),
     /// Next reference number of the cluster.
@@ -36,6 +41,10 @@ pub enum Key {
     DayUse(GatewayId, Currency, u32),
     /// The log's clock: the greatest time an entry carried (R8).
     Clock,
+    /// Whether wall clocks agree with it (R8).
+    ClockAgreement,
+    /// The latest last event of all transactions that are kept no more: a key as old may be one of theirs (R9).
+    Forgotten,
     /// The directory.
     Directory,
     /// One change of the directory, by the version it made.
@@ -69,6 +78,12 @@ pub enum Row {
     DirectoryChange(Box<crate::directory::ChangeRecord>),
     /// The version that an operator's call made.
     Version(u64),
+    /// The key of an authorization.
+    RequestId(RequestId),
+    /// A place in the journal.
+    Position(Position),
+    /// How log time and wall clocks stand to each other.
+    Clock(ClockRow),
 }
 
 /// What a key names.
@@ -159,6 +174,56 @@ pub struct DoubtRow {
     pub parked: u32,
     /// Money in them, by currency.
     pub amounts: BTreeMap<Currency, u64>,
+}
+
+/// How log time and the wall clocks of leaders stand to each other (R8).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClockRow {
+    /// A disagreement that waits for an operator. Nothing expires and nothing is forgotten while it stands.
+    pub disagreement: Option<Disagreement>,
+    /// The disagreement that an operator last closed, until the clocks agree again: the next term may begin at that clock.
+    pub accepted: Option<AcceptedClock>,
+}
+
+/// A wall clock that was more than [`limits::CLOCK_STEP_MS`] away from log time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The leader whose clock it was.
+    pub node: u64,
+    /// What it showed.
+    pub wall: LogTime,
+    /// Log time then.
+    pub log: LogTime,
+}
+
+/// A wall clock that an operator found right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedClock {
+    /// What it showed.
+    pub wall: LogTime,
+    /// Log time then.
+    pub log: LogTime,
+    /// SPIFFE id of the operator.
+    pub author: String,
+    /// Why it is right.
+    pub reason: String,
+}
+
+impl ClockRow {
+    /// True where a wall clock and log time are so close that nobody need look.
+    #[must_use]
+    pub fn is_close(wall: LogTime, log: LogTime) -> bool {
+        wall.0.abs_diff(log.0) <= limits::CLOCK_STEP_MS
+    }
+
+    /// True where a wall clock is as far from log time as an operator found right, give or take as much as needs nobody.
+    #[must_use]
+    pub fn accepts(&self, wall: LogTime, log: LogTime) -> bool {
+        self.accepted.as_ref().is_some_and(|accepted| {
+            let (now, then) = (wall.0.saturating_add(accepted.log.0), accepted.wall.0.saturating_add(log.0));
+            now.abs_diff(then) <= limits::CLOCK_STEP_MS
+        })
+    }
 }
 
 /// The table cannot be read or written. Stops the node; never a refusal.

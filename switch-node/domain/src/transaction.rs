@@ -10,13 +10,17 @@
 //!                    ├─ NotFound ─────┤ makes it Pending again, as a new
 //!                    └─ Parked ─── Resolved         generation (R13)
 //! ```
+//!
+//! One more generation follows an acknowledgement at once while another approval of the attempt waits for its reversal.
 
 use crate::{
+    authorization::Credentials,
     card::CardReference,
     id::{
         AttemptId, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId, RouteId, Rrn, Stan,
         TerminalId, TransactionId,
     },
+    limits,
     money::{Amount, Currency},
     outcome::{AnswerText, Decision, NotSent, ResponseCode, Told},
     time::{LogTime, TransmissionTime},
@@ -161,13 +165,16 @@ pub enum AttemptState {
     Invalid,
 }
 
-/// An approval that a network gave for an attempt, as far as two can be told apart.
+/// An approval that a network gave for an attempt, as far as two can be told apart: equal ones are copies of one approval,
+/// and each distinct one is reversed by itself (R13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenApproval {
     /// Approval code.
     pub approval_code: AnswerText,
-    /// Approved amount.
-    pub amount: Amount,
+    /// The network's own id of the transaction.
+    pub network_transaction_id: AnswerText,
+    /// Approved amount; `None` where the answer does not say how much of the transaction's currency (R18).
+    pub amount: Option<Amount>,
 }
 
 /// Why something is reversed.
@@ -241,6 +248,48 @@ pub struct Lane {
     pub doubted_once: bool,
     /// Amount it undoes or captures.
     pub amount: Amount,
+    /// How an operator proposes to close it while it is parked; how it was closed, and by whom, once it is resolved (R25).
+    pub resolution: Option<Box<ProposedResolution>>,
+}
+
+/// An operator's proposal of how a parked lane ends. It corrects nothing: only another operator's confirmation does (R25).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProposedResolution {
+    /// The entry that proposed it; it is named by this, so that nobody confirms what they have not seen.
+    pub position: Position,
+    /// When, in log time.
+    pub since: LogTime,
+    /// How the lane shall end.
+    pub resolution: Resolution,
+    /// SPIFFE id of the operator.
+    pub author: String,
+    /// What shows it.
+    pub evidence: String,
+    /// Who confirmed it, `None` while nobody has.
+    pub confirmed: Option<Confirmation>,
+}
+
+/// The second operator's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// SPIFFE id; never that of the author.
+    pub author: String,
+    /// When, in log time.
+    pub time: LogTime,
+}
+
+impl ProposedResolution {
+    /// True while it may be confirmed.
+    #[must_use]
+    pub fn is_open(&self, now: LogTime) -> bool {
+        self.confirmed.is_none() && now < self.expires()
+    }
+
+    /// When it expires unless it is confirmed, in log time.
+    #[must_use]
+    pub fn expires(&self) -> LogTime {
+        self.since.after_ms(limits::RESOLUTION_OPEN_MS)
+    }
 }
 
 /// The reversal of an attempt. Time-out, void, release and late approval join the one lane (R12).
@@ -252,6 +301,11 @@ pub struct Reversal {
     pub approved: Option<Amount>,
     /// The lane.
     pub lane: Lane,
+    /// How many of the attempt's approvals, first to last, have been given a reversal of their own. All of those are
+    /// acknowledged but the last one while the lane is open; the approvals behind them wait for their turn (R13).
+    pub approvals_reversed: u16,
+    /// Trace numbers of earlier generations that nobody acknowledged: not given out again before the lane ends (R14).
+    pub superseded: Vec<Stan>,
 }
 
 /// One conversation with a network.
@@ -328,6 +382,8 @@ pub struct Operation {
     pub void_requested: bool,
     /// What it reserves of its gateway's day, zero without a limit (R24).
     pub day_reserved: Amount,
+    /// True where its gateway's day had a limit: what a late approval brings back into doubt is then reserved again (R24).
+    pub day_limited: bool,
     /// Conversations, first to last.
     pub attempts: Vec<Attempt>,
     /// Advice of a capture.
@@ -359,6 +415,8 @@ pub struct Transaction {
     pub merchant: Merchant,
     /// The card.
     pub card: CardReference,
+    /// How card and cardholder were vouched for.
+    pub credentials: Credentials,
     /// The merchant's own reference.
     pub merchant_reference: AnswerText,
     /// The network's own id.
@@ -436,6 +494,16 @@ impl Attempt {
         };
         reversal.reason != ReversalReason::Remainder && !reversal.lane.state.is_final()
     }
+
+    /// True where an approval waits for a reversal of its own behind the one that is under way (R13). What stands beside a
+    /// released remainder waits for nothing.
+    #[must_use]
+    pub fn has_waiting_approval(&self) -> bool {
+        self.reversal.as_ref().is_some_and(|reversal| {
+            reversal.reason != ReversalReason::Remainder
+                && usize::from(reversal.approvals_reversed) < self.approvals.len()
+        })
+    }
 }
 
 impl Operation {
@@ -443,6 +511,14 @@ impl Operation {
     #[must_use]
     pub fn last_attempt(&self) -> Option<&Attempt> {
         self.attempts.last()
+    }
+
+    /// The attempt whose money stands, with its number: what a refund goes back to. The last one where none stands.
+    #[must_use]
+    pub fn standing_attempt(&self) -> Option<(u16, &Attempt)> {
+        let numbered = || (1..).zip(&self.attempts);
+        let standing = numbered().filter(|(_, attempt)| !attempt.standing().is_zero()).last();
+        standing.or_else(|| numbered().last())
     }
 
     /// Number of the last attempt, zero for none.

@@ -49,11 +49,15 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/payswitch.operator.v1.ClusterService/RemoveMember", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/TransferLeader", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/TriggerSnapshot", Role::Operator),
+    ("/payswitch.operator.v1.ClusterService/GetClock", Role::Operator),
+    ("/payswitch.operator.v1.ClusterService/AcceptClock", Role::Operator),
     ("/payswitch.operator.v1.DirectoryService/GetDirectory", Role::Operator),
     ("/payswitch.operator.v1.DirectoryService/ApplyDirectory", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ListReversals", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ResendReversal", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ResolveReversal", Role::Operator),
+    ("/payswitch.operator.v1.ReversalService/ConfirmResolution", Role::Operator),
+    ("/payswitch.operator.v1.ReversalService/WithdrawResolution", Role::Operator),
     ("/payswitch.operator.v1.RecordService/ExportTransactions", Role::Operator),
 ];
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use switch_domain::{
     authorization::{Asked, Authorization, FollowUp},
     book::{Reply, Settled},
-    card::{Card, CardReference, Pan},
+    card::{Card, CardReference},
     entry::{Command, NewTransaction, Open, Subject},
     id::Position,
     money::Amount,
@@ -34,7 +34,8 @@ impl Flow {
         patience: Patience,
     ) -> Result<Settled, FlowError> {
         let deadline = patience.until;
-        let fingerprint = |version| self.vault.fingerprint(version, &parts(&authorization, &card.pan));
+        let fingerprint =
+            |version| self.vault.fingerprint(version, &FingerprintParts::payment(&authorization, &card.pan));
         let gateway = &authorization.gateway;
         if let Some(stored) = self.replay(gateway, None, &authorization.request_id, deadline, &fingerprint).await? {
             return Ok(stored);
@@ -63,6 +64,7 @@ impl Flow {
             first_sent: authorization.first_sent,
             plan: self.plan(&stop)?,
             day_limit: standing.day_limit(gateway, authorization.currency),
+            retention_days: standing.directory.retention_days,
             subject: Subject::New(Box::new(NewTransaction {
                 id,
                 verification: authorization.verification,
@@ -70,6 +72,7 @@ impl Flow {
                 entry_mode: authorization.entry_mode,
                 merchant: authorization.merchant.clone(),
                 card: CardReference { bin: card.pan.bin(), last4: card.pan.last4(), token, sealed },
+                credentials: authorization.credentials.clone(),
                 merchant_reference: authorization.merchant_reference.clone(),
                 partial_supported: authorization.partial_supported,
             })),
@@ -120,6 +123,7 @@ impl Flow {
             first_sent: None,
             plan: self.plan(&stop)?,
             day_limit: if method == Method::Increment { standing.day_limit(&gateway, currency) } else { Amount::ZERO },
+            retention_days: standing.directory.retention_days,
             subject: if method == Method::Increment {
                 Subject::Increment(transaction)
             } else {
@@ -159,7 +163,7 @@ impl Flow {
                     flow.wait(&gateway, transaction, operation, deadline).await
                 }
                 Reply::Refused(refusal) => Err(refusal.into()),
-                Reply::Recorded | Reply::Ignored => Err(FlowError::OutcomeUnknown),
+                Reply::Recorded | Reply::Ignored | Reply::Resolution(_) => Err(FlowError::OutcomeUnknown),
             }
         })
         .await
@@ -225,21 +229,6 @@ pub(super) fn declined(reason: impl Into<Unserved>) -> FlowError {
     FlowError::Refused(Refusal::Declined(reason, Position::default()))
 }
 
-fn parts<'a>(authorization: &'a Authorization, pan: &'a Pan) -> FingerprintParts<'a> {
-    FingerprintParts {
-        method: if authorization.verification { Method::Verify } else { Method::Authorize },
-        amount: authorization.amount,
-        currency: Some(authorization.currency),
-        pan: Some(pan),
-        merchant: Some(&authorization.merchant.id),
-        terminal: Some(&authorization.merchant.terminal),
-        original: None,
-        original_request: None,
-        capture_mode: Some(authorization.capture_mode),
-        is_final: false,
-    }
-}
-
 fn asked(authorization: Authorization) -> Asked {
     Asked {
         method: if authorization.verification { Method::Verify } else { Method::Authorize },
@@ -247,6 +236,7 @@ fn asked(authorization: Authorization) -> Asked {
         amount: authorization.amount,
         currency: authorization.currency,
         entry_mode: authorization.entry_mode,
+        credentials: authorization.credentials,
         merchant: authorization.merchant,
         partial_supported: authorization.partial_supported,
         electronic_commerce_indicator: authorization.electronic_commerce_indicator,
@@ -263,6 +253,7 @@ fn asked_again(method: Method, amount: Amount, original: &Transaction) -> Asked 
         amount,
         currency: original.currency,
         entry_mode: original.entry_mode,
+        credentials: Default::default(), // they vouched for the original, which the message names
         merchant: original.merchant.clone(),
         partial_supported: false,
         electronic_commerce_indicator: Default::default(),

@@ -104,9 +104,11 @@ impl Flow {
             match flow.propose(command).await? {
                 Reply::Settled(settled) => Ok(*settled),
                 Reply::Refused(refusal) => Err(refusal.into()),
-                Reply::InFlight { .. } | Reply::Dispatch(_) | Reply::Recorded | Reply::Ignored => {
-                    Err(FlowError::OutcomeUnknown)
-                }
+                Reply::InFlight { .. }
+                | Reply::Dispatch(_)
+                | Reply::Recorded
+                | Reply::Ignored
+                | Reply::Resolution(_) => Err(FlowError::OutcomeUnknown),
             }
         })
         .await

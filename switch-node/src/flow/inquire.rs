@@ -5,10 +5,9 @@ use std::ops::Bound;
 use switch_domain::{
     book::Settled,
     id::{GatewayId, RequestId, TransactionId},
-    money::{Amount, Currency},
     refusal::Refusal,
     table::{Key, RequestRow, Row},
-    transaction::{Method, Transaction},
+    transaction::{Fingerprint, Transaction},
 };
 use tokio::time::Instant;
 
@@ -30,12 +29,8 @@ pub struct Inquiry {
     pub original: Option<TransactionId>,
     /// The key.
     pub request_id: RequestId,
-    /// What was asked.
-    pub method: Method,
-    /// Amount, zero without one.
-    pub amount: Amount,
-    /// Currency, where there is one.
-    pub currency: Option<Currency>,
+    /// What was asked, its card included (R16).
+    pub fingerprint: Fingerprint,
 }
 
 impl Flow {
@@ -110,11 +105,11 @@ impl Flow {
         else {
             return Err(FlowError::OutcomeUnknown);
         };
-        // The key may have been used for something else before: its answer is none to this request (R16).
+        // The key may have been used for something else before, or for another card: its answer is none to this request (R16).
+        // Two digests under different keys say nothing; while a new key comes in, the gateway repeats its request.
         let found = self.journal.transaction(gateway, transaction)?.ok_or(FlowError::OutcomeUnknown)?;
         let stored = found.operations.get(usize::from(operation)).ok_or(FlowError::OutcomeUnknown)?;
-        let same_currency = asked.currency.is_none_or(|currency| currency == found.currency);
-        if stored.method != asked.method || stored.amount != asked.amount || !same_currency {
+        if stored.fingerprint != asked.fingerprint {
             return Err(FlowError::OutcomeUnknown);
         }
         // It may have been told before, to an earlier call with this key: nobody here can say that it was not.

@@ -5,12 +5,5 @@ use std::time::Duration;
 /// Flows under way on one node. Past it nothing new is opened; what is under way ends by its own timers.
 pub const FLOWS_MAX: usize = 16_384;
 
-/// How long evidence that cannot be committed here is carried to whoever leads: longer than any fail-over, shorter than a
-/// gateway's patience with a drained node.
-pub const CARRY_MAX: Duration = Duration::from_secs(60);
-
-/// Pause between two tries to hand evidence over: a fail-over takes about a second.
-pub const CARRY_PAUSE: Duration = Duration::from_millis(100);
-
 /// How long a committed decision may take to be applied here after the leader took the evidence for it.
 pub const APPLY_MAX: Duration = Duration::from_secs(10);

@@ -25,6 +25,7 @@ use switch_domain::{
     id::{GatewayId, Owner, RequestId, Slot, TransactionId},
     refusal::Refusal,
     table::TableFault,
+    time::LogTime,
 };
 use thiserror::Error;
 use tokio::{
@@ -32,7 +33,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 use tokio_util::task::TaskTracker;
-pub use watch::{EVENTS_AT_ONCE, WatchedEvent};
+pub use watch::{EVENTS_AT_ONCE, Seen, WatchedEvent};
 
 use crate::{
     journal::{Journal, Lost, ReadFault},
@@ -74,9 +75,6 @@ pub enum FlowError {
     /// The disk's reserve is touched: new payments are refused so that what is under way can commit (R23).
     #[error("the disk is nearly full; an operator must free space")]
     DiskReserve,
-    /// The node is leaving.
-    #[error("the node takes no new requests")]
-    Draining,
     /// The read could not be confirmed.
     #[error(transparent)]
     Read(#[from] ReadFault),
@@ -88,7 +86,10 @@ pub enum FlowError {
     Vault(#[from] VaultFault),
     /// A watch token that has expired (R20).
     #[error("the events after this token are no longer kept")]
-    TokenExpired,
+    TokenExpired {
+        /// When the last event was made that the token has seen: what changed since must be listed.
+        list_from: LogTime,
+    },
     /// A token this switch did not make.
     #[error("the token is malformed")]
     TokenMalformed,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
+use switch_domain::transaction::Method;
 use switch_proto::gateway::v1 as pb;
 use tokio::time::{Duration, Instant};
 
-/// What is asked.
+/// What is asked. Not `Clone`: it holds card data, which shall stand in one place at a time.
 #[allow(missing_docs)] // one for each method of the contract
-#[derive(Clone)]
 pub enum Ask {
     Authorize(Box<pb::AuthorizeRequest>),
     Increment(pb::IncrementAuthorizationRequest),
@@ -33,7 +33,6 @@ pub enum Told {
 }
 
 /// A call on its way through the stack.
-#[derive(Clone)]
 pub struct GatewayCall {
     /// SPIFFE id of the caller.
     pub principal: Arc<str>,
@@ -49,11 +48,26 @@ pub struct GatewayCall {
 
 macro_rules! methods {
     ($($variant:ident => $path:literal, $request:ty, $response:ident;)*) => {
+        /// Full path of a method.
+        pub fn path(method: Method) -> &'static str {
+            match method {
+                $(Method::$variant => concat!("/payswitch.gateway.v1.AuthorizationService/", $path),)*
+            }
+        }
+
+        /// The method behind a full path, where it moves money or looks at a card.
+        pub fn method(path: &str) -> Option<Method> {
+            match path.strip_prefix("/payswitch.gateway.v1.AuthorizationService/")? {
+                $($path => Some(Method::$variant),)*
+                _ => None,
+            }
+        }
+
         impl Ask {
-            /// Full path of the method.
-            pub fn path(&self) -> &'static str {
+            /// The method in the book's words.
+            pub fn method(&self) -> Method {
                 match self {
-                    $(Self::$variant(_) => concat!("/payswitch.gateway.v1.AuthorizationService/", $path),)*
+                    $(Self::$variant(_) => Method::$variant,)*
                 }
             }
 
@@ -71,42 +85,33 @@ macro_rules! methods {
                 }
             }
 
-            /// Reads a forwarded message; `None` where the method is not one of these, or the message is damaged.
-            pub fn decode(path: &str, message: Bytes) -> Option<Self> {
-                let method = path.strip_prefix("/payswitch.gateway.v1.AuthorizationService/")?;
+            /// Reads a forwarded message; `None` where it is damaged.
+            pub fn decode(method: Method, message: Bytes) -> Option<Self> {
                 match method {
-                    $($path => <$request>::decode(message).ok().map(|request| Self::$variant(request.into())),)*
-                    _ => None,
-                }
-            }
-
-            /// Puts a result into this method's response.
-            pub fn told(&self, result: pb::OperationResult) -> Told {
-                match self {
-                    $(Self::$variant(_) => Told::$variant(pb::$response { result: Some(result) }),)*
-                }
-            }
-
-            /// Reads this method's response.
-            pub fn decode_told(&self, message: Bytes) -> Option<Told> {
-                match self {
-                    $(Self::$variant(_) => pb::$response::decode(message).ok().map(Told::$variant),)*
+                    $(Method::$variant => <$request>::decode(message).ok().map(|request| Self::$variant(request.into())),)*
                 }
             }
         }
 
         impl Told {
+            /// Puts a result into the response of a method.
+            pub fn of(method: Method, result: pb::OperationResult) -> Self {
+                match method {
+                    $(Method::$variant => Self::$variant(pb::$response { result: Some(result) }),)*
+                }
+            }
+
+            /// Reads the response of a method; `None` where it is damaged.
+            pub fn decode(method: Method, message: Bytes) -> Option<Self> {
+                match method {
+                    $(Method::$variant => pb::$response::decode(message).ok().map(Self::$variant),)*
+                }
+            }
+
             /// The response as it goes to another node.
             pub fn encode(&self) -> Bytes {
                 match self {
                     $(Self::$variant(response) => response.encode_to_vec().into(),)*
-                }
-            }
-
-            /// The result in it.
-            pub fn result(self) -> Option<pb::OperationResult> {
-                match self {
-                    $(Self::$variant(response) => response.result,)*
                 }
             }
         }
@@ -122,49 +127,21 @@ methods! {
     Verify => "VerifyCard", pb::VerifyCardRequest, VerifyCardResponse;
 }
 
-impl Ask {
-    /// Amount and currency, where the method has them.
-    pub fn money(&self) -> (i64, &str) {
-        let money = match self {
-            Self::Authorize(request) => request.amount.as_ref(),
-            Self::Increment(request) => request.amount.as_ref(),
-            Self::Capture(request) => request.amount.as_ref(),
-            Self::Refund(request) => request.amount.as_ref(),
-            Self::Verify(request) => return (0, &request.currency_code),
-            Self::Void(_) => None,
-        };
-        money.map_or((0, ""), |money| (money.minor_units, money.currency_code.as_str()))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The method in the book's words.
-    pub fn method(&self) -> switch_domain::transaction::Method {
-        use switch_domain::transaction::Method;
-        match self {
-            Self::Authorize(_) => Method::Authorize,
-            Self::Increment(_) => Method::Increment,
-            Self::Capture(_) => Method::Capture,
-            Self::Void(_) => Method::Void,
-            Self::Refund(_) => Method::Refund,
-            Self::Verify(_) => Method::Verify,
+    #[test]
+    fn every_method_is_found_by_its_path_and_its_messages_by_the_method() {
+        use Method::{Authorize, Capture, Increment, Refund, Verify, Void};
+        for asked in [Authorize, Increment, Capture, Void, Refund, Verify] {
+            assert_eq!(method(path(asked)), Some(asked));
+            assert_eq!(Ask::decode(asked, Bytes::new()).map(|ask| ask.method()), Some(asked));
+            let told = Told::of(asked, pb::OperationResult { request_id: "order-1".into(), ..Default::default() });
+            let read = Told::decode(asked, told.encode()).expect("as it was written");
+            assert_eq!(format!("{read:?}"), format!("{told:?}"));
         }
-    }
-
-    /// True where the key can be asked after: a void by key may have no transaction yet.
-    pub fn can_be_inquired(&self) -> bool {
-        !matches!(self, Self::Void(_)) || !self.original().is_empty()
-    }
-
-    /// The original that a follow-up names, or empty.
-    pub fn original(&self) -> &str {
-        match self {
-            Self::Authorize(_) | Self::Verify(_) => "",
-            Self::Increment(request) => &request.transaction_id,
-            Self::Capture(request) => &request.transaction_id,
-            Self::Refund(request) => &request.transaction_id,
-            Self::Void(request) => match &request.original {
-                Some(pb::void_request::Original::TransactionId(id)) => id,
-                Some(pb::void_request::Original::OriginalRequestId(_)) | None => "",
-            },
-        }
+        assert_eq!(method("/payswitch.gateway.v1.AuthorizationService/GetTransaction"), None);
+        assert_eq!(method("/other/Authorize"), None);
     }
 }

@@ -32,6 +32,7 @@ use self::{
     card::{Presented, presented},
     fields::Fields,
 };
+use crate::flow::Seen;
 
 /// A payment. The card is returned apart: it goes where it is sent and sealed, and nowhere else.
 ///
@@ -89,6 +90,7 @@ pub fn authorize(gateway: &Gateway, request: pb::AuthorizeRequest) -> Result<(Au
         capture_mode,
         entry_mode: presented.entry_mode,
         cardholder_initiated: presented.cardholder_initiated,
+        credentials: presented.credentials,
         merchant: assigned(gateway, seller)?,
         merchant_reference,
         partial_supported: partial_approval_supported,
@@ -131,6 +133,7 @@ pub fn verify(gateway: &Gateway, request: pb::VerifyCardRequest) -> Result<(Auth
         capture_mode: CaptureMode::Manual,
         entry_mode: presented.entry_mode,
         cardholder_initiated: presented.cardholder_initiated,
+        credentials: presented.credentials,
         merchant: assigned(gateway, seller)?,
         merchant_reference: AnswerText::default(),
         partial_supported: false,
@@ -292,28 +295,30 @@ pub fn page_token(last: TransactionId) -> String {
 ///
 /// # Errors
 /// [`BadRequest`].
-pub fn watch(request: &pb::WatchTransactionsRequest) -> Result<Option<Position>, BadRequest> {
+pub fn watch(request: &pb::WatchTransactionsRequest) -> Result<Option<Seen>, BadRequest> {
     if request.resume_token.is_empty() {
         return Ok(None);
     }
     let mut fields = Fields::default();
-    let position = fields.id("resume_token", read_resume_token(&request.resume_token).ok_or(IdFault::Form));
-    position.map(Some).ok_or_else(|| fields.refused())
+    let seen = fields.id("resume_token", read_resume_token(&request.resume_token).ok_or(IdFault::Form));
+    seen.map(Some).ok_or_else(|| fields.refused())
 }
 
-/// The token that resumes after an event. Opaque to gateways; the key of the event's row to us.
+/// The token that resumes after an event. Opaque to gateways; the key of the event's row and its time to us.
 #[must_use]
-pub fn resume_token(event: Position) -> String {
-    format!("{RESUME_TOKEN}{:016x}{:08x}", event.index, event.place)
+pub fn resume_token(seen: Seen) -> String {
+    format!("{RESUME_TOKEN}{:016x}{:08x}{:016x}", seen.position.index, seen.position.place, seen.time.0)
 }
 
-fn read_resume_token(token: &str) -> Option<Position> {
+fn read_resume_token(token: &str) -> Option<Seen> {
     let digits = token.strip_prefix(RESUME_TOKEN)?;
-    if digits.len() != 24 || !digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if digits.len() != 40 || !digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
-    let (index, place) = digits.split_at(16);
-    Some(Position { index: u64::from_str_radix(index, 16).ok()?, place: u32::from_str_radix(place, 16).ok()? })
+    let index = u64::from_str_radix(&digits[..16], 16).ok()?;
+    let place = u32::from_str_radix(&digits[16..24], 16).ok()?;
+    let time = LogTime(u64::from_str_radix(&digits[24..], 16).ok()?);
+    Some(Seen { position: Position { index, place }, time })
 }
 
 fn follow_up(
@@ -434,6 +439,11 @@ fn free_of_number(
     }
     const ORIGINAL: &str = "card.stored_credential.original_network_transaction_id";
     fields.without_number(pan, &[(ORIGINAL, presented.original_network_transaction_id.as_str())]);
+    fields.without_number(pan, &[("card.network_token.wallet", presented.credentials.wallet.as_str())]);
+    if let Some(result) = &presented.credentials.three_d_secure {
+        const DIRECTORY: &str = "three_d_secure.directory_server_transaction_id";
+        fields.without_number(pan, &[(DIRECTORY, result.directory_server_transaction_id.as_str())]);
+    }
 }
 
 /// A page where the request names no size.
@@ -442,5 +452,5 @@ const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 1000;
 /// First character of a page token: what follows is the id of the last transaction of the page.
 const PAGE_TOKEN: &str = "p";
-/// First character of a resume token: what follows is a position in hexadecimal.
+/// First character of a resume token: what follows is a position and a time in hexadecimal.
 const RESUME_TOKEN: &str = "e";

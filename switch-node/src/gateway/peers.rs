@@ -1,7 +1,10 @@
 //! Between nodes: calls that are forwarded to the leader, keys that are asked after, evidence that a deposed owner hands on
 //! (R4, R15). Both sides of `payswitch.peer.v1.ForwardService`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -10,7 +13,7 @@ use switch_consensus::Group;
 use switch_domain::{
     entry::Command,
     id::{AttemptRef, GatewayId, Owner, RequestId, TransactionId},
-    money::{Amount, Currency},
+    transaction::Fingerprint,
 };
 use switch_proto::peer::v1::{
     self as wire, forward_response::Answer, forward_service_client::ForwardServiceClient,
@@ -25,16 +28,18 @@ use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
 
 use super::{
-    call::{Ask, GatewayCall, Told},
+    call::{self, Ask, GatewayCall, Told},
     convert,
     layers::forward::{AskedKey, Forwarded, GatewayAnswerError, LeaderWay},
     stack::{Stack, of_flow},
     status::GatewayError,
 };
 use crate::{
+    codec,
     flow::{Flow, Inquiry},
-    journal::{Journal, codec, reign::Reign},
-    outcome::{Conversations, Courier},
+    journal::{Journal, reign::Reign},
+    outcome::{Conversations, Courier, limits::HOLDS_ASKED_MAX},
+    security::vault::Vault,
 };
 
 /// Why a call to a peer has no answer.
@@ -68,8 +73,13 @@ pub trait ForwardWire: Send + Sync {
     /// Hands evidence on.
     async fn evidence(&self, address: &str, request: wire::EvidenceRequest, until: Instant) -> Result<(), WireLost>;
 
-    /// Asks for one attempt.
-    async fn holds(&self, address: &str, request: wire::HoldsRequest, until: Instant) -> Result<bool, WireLost>;
+    /// Asks an owner about its attempts.
+    async fn holds(
+        &self,
+        address: &str,
+        request: wire::HoldsRequest,
+        until: Instant,
+    ) -> Result<wire::HoldsResponse, WireLost>;
 }
 
 /// Opens a channel to a peer's address.
@@ -131,23 +141,28 @@ impl ForwardWire for GrpcForwardWire {
         ended(until, self.client(address).evidence(request)).await.map(|_| ())
     }
 
-    async fn holds(&self, address: &str, request: wire::HoldsRequest, until: Instant) -> Result<bool, WireLost> {
-        ended(until, self.client(address).holds(request)).await.map(|response| response.holds)
+    async fn holds(
+        &self,
+        address: &str,
+        request: wire::HoldsRequest,
+        until: Instant,
+    ) -> Result<wire::HoldsResponse, WireLost> {
+        ended(until, self.client(address).holds(request)).await
     }
 }
 
 /// The way to the other nodes.
 pub struct Peers {
+    journal: Journal,
     group: Group,
     reign: watch::Receiver<Option<Reign>>,
     wire: Arc<dyn ForwardWire>,
-    node: u64,
-    boot: u64,
+    vault: Arc<Vault>,
     conversations: Arc<Conversations>,
     intake: watch::Receiver<bool>,
 }
 
-/// How long a node waits for a peer's word about one attempt.
+/// How long a node waits for a peer's word about its attempts.
 const HOLDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long one try to hand evidence over may take.
@@ -158,15 +173,16 @@ impl Peers {
     pub fn new(
         journal: &Journal,
         wire: Arc<dyn ForwardWire>,
+        vault: Arc<Vault>,
         conversations: Arc<Conversations>,
         intake: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            journal: journal.clone(),
             group: journal.group().clone(),
             reign: journal.watch_reign(),
             wire,
-            node: journal.shared().node,
-            boot: journal.shared().boot,
+            vault,
             conversations,
             intake,
         })
@@ -222,28 +238,34 @@ impl LeaderWay for Peers {
         let Some(leader) = self.leader() else { return Forwarded::NotSent };
         let request = wire::ForwardRequest {
             caller: Some(wire::Caller { principal: call.principal.to_string() }),
-            method: call.ask.path().to_owned(),
+            method: call::path(call.ask.method()).to_owned(),
             message: call.ask.encode(),
             remaining_ms: remaining_ms(until),
             traceparent: call.traceparent.clone(),
             given_ms: u32::try_from(call.given.as_millis()).unwrap_or(u32::MAX),
         };
-        forwarded(self.wire.forward(&leader, request, until).await, |message| call.ask.decode_told(message))
+        forwarded(self.wire.forward(&leader, request, until).await, |message| Told::decode(call.ask.method(), message))
     }
 
-    async fn inquire(&self, principal: &str, key: &AskedKey, until: Instant) -> Forwarded {
+    fn asked_key(&self, call: GatewayCall) -> Option<AskedKey> {
+        let standing = self.journal.standing();
+        AskedKey::of(standing.directory.gateway_of(&call.principal)?, call.ask, &self.vault)
+    }
+
+    async fn inquire(&self, principal: &str, asked: &AskedKey, until: Instant) -> Forwarded {
         let Some(leader) = self.leader() else { return Forwarded::NotSent };
         let request = wire::InquireRequest {
             caller: Some(wire::Caller { principal: principal.to_owned() }),
-            method: key.path.to_owned(),
-            request_id: key.request_id.clone(),
-            transaction_id: key.original.clone(),
+            method: call::path(asked.method).to_owned(),
+            request_id: asked.request_id.clone(),
+            transaction_id: asked.original.clone(),
             remaining_ms: remaining_ms(until),
-            amount_minor_units: key.amount_minor_units,
-            currency_code: key.currency_code.clone(),
+            fingerprint: Some(wire::Fingerprint {
+                key_version: asked.fingerprint.key_version,
+                digest: asked.fingerprint.digest.to_vec().into(),
+            }),
         };
-        let Some(shape) = Ask::decode(key.path, bytes::Bytes::new()) else { return Forwarded::NotSent };
-        forwarded(self.wire.inquire(&leader, request, until).await, |message| shape.decode_told(message))
+        forwarded(self.wire.inquire(&leader, request, until).await, |message| Told::decode(asked.method, message))
     }
 }
 
@@ -264,10 +286,9 @@ fn forwarded(
             },
             Some(Answer::Status(bytes)) => {
                 let status = status_of(bytes);
-                let reason = status.get_details_error_info().map(|info| info.reason);
-                match reason.as_deref() {
-                    Some("NOT_LEADER" | "NO_LEADER") => Forwarded::NotTheLeader,
-                    _ => Forwarded::Answered(Err(GatewayAnswerError(status))),
+                match status.get_details_error_info() {
+                    Some(info) if info.reason == "NO_LEADER" => Forwarded::NotTheLeader,
+                    Some(_) | None => Forwarded::Answered(Err(GatewayAnswerError(status))),
                 }
             }
             None => Forwarded::Unknown,
@@ -306,24 +327,28 @@ fn status_of(bytes: bytes::Bytes) -> Status {
 
 #[async_trait]
 impl Courier for Peers {
-    async fn carry(&self, command: &Command, deadline: Instant) -> bool {
+    async fn carry(&self, command: &Command) -> bool {
         let Some(leader) = self.leader() else { return false };
         let request = wire::EvidenceRequest { command: codec::encode_command(command) };
-        let within = deadline.min(Instant::now() + EVIDENCE_WITHIN);
-        self.wire.evidence(&leader, request, within).await.is_ok()
+        self.wire.evidence(&leader, request, Instant::now() + EVIDENCE_WITHIN).await.is_ok()
     }
 
-    async fn holds(&self, owner: Owner, attempt: &AttemptRef) -> Option<bool> {
-        if owner.node == self.node {
-            return Some(owner.boot == self.boot && self.conversations.holds(attempt));
+    async fn holds(&self, owner: Owner, attempts: &[AttemptRef]) -> Option<HashSet<AttemptRef>> {
+        let shared = self.journal.shared();
+        if owner.node == shared.node {
+            let held = attempts.iter().filter(|attempt| owner.boot == shared.boot && self.conversations.holds(attempt));
+            return Some(held.cloned().collect());
         }
         let address = {
             let status = self.group.status();
             let member = status.members.into_iter().find(|member| member.node_id == owner.node)?;
             member.record.peer_address
         };
-        let request = wire::HoldsRequest { attempt_id: attempt.to_string(), boot_id: owner.boot };
-        self.wire.holds(&address, request, Instant::now() + HOLDS_WITHIN).await.ok()
+        let attempt_ids = attempts.iter().map(ToString::to_string).collect();
+        let request = wire::HoldsRequest { attempt_ids, boot_id: owner.boot };
+        let answer = self.wire.holds(&address, request, Instant::now() + HOLDS_WITHIN).await.ok()?;
+        // What cannot be read is no answer: the owner may hold it.
+        answer.held_attempt_ids.iter().map(|id| id.parse().ok()).collect()
     }
 }
 
@@ -342,21 +367,18 @@ impl ForwardedCalls {
     async fn inquired(&self, request: &wire::InquireRequest, until: Instant) -> Result<Told, GatewayError> {
         let principal = request.caller.as_ref().map(|caller| caller.principal.as_str()).unwrap_or_default();
         let gateway: GatewayId = self.flow.tenant(principal).ok_or(GatewayError::UnknownPrincipal)?.id;
-        let shape = Ask::decode(&request.method, bytes::Bytes::new()).ok_or(GatewayError::Fault)?;
+        let method = call::method(&request.method).ok_or(GatewayError::Fault)?;
         let request_id = RequestId::parse(&request.request_id).map_err(|_| GatewayError::OutcomeUnknown)?;
         let original: Option<TransactionId> = match request.transaction_id.as_str() {
             "" => None,
             id => Some(id.parse().map_err(|_| GatewayError::OutcomeUnknown)?),
         };
-        let asked = Inquiry {
-            original,
-            request_id,
-            method: shape.method(),
-            amount: Amount::parse(request.amount_minor_units).unwrap_or_default(),
-            currency: Currency::parse(&request.currency_code).ok(),
-        };
+        let fingerprint = request.fingerprint.as_ref().and_then(|wire::Fingerprint { key_version, digest }| {
+            Some(Fingerprint { key_version: *key_version, digest: digest.as_ref().try_into().ok()? })
+        });
+        let asked = Inquiry { original, request_id, fingerprint: fingerprint.ok_or(GatewayError::OutcomeUnknown)? };
         let settled = self.flow.outcome_of(&gateway, &asked, until).await.map_err(of_flow)?;
-        Ok(shape.told(convert::operation_result(&settled)?))
+        Ok(Told::of(method, convert::operation_result(&settled)?))
     }
 }
 
@@ -373,7 +395,7 @@ impl ForwardService for ForwardedCalls {
     async fn forward(&self, request: Request<wire::ForwardRequest>) -> Result<Response<wire::ForwardResponse>, Status> {
         let wire::ForwardRequest { caller, method, message, remaining_ms, traceparent, given_ms } =
             request.into_inner();
-        let Some(ask) = Ask::decode(&method, message) else {
+        let Some(ask) = call::method(&method).and_then(|method| Ask::decode(method, message)) else {
             return Ok(response(Err(GatewayError::Fault)));
         };
         let call = GatewayCall {
@@ -417,10 +439,17 @@ impl ForwardService for ForwardedCalls {
     }
 
     async fn holds(&self, request: Request<wire::HoldsRequest>) -> Result<Response<wire::HoldsResponse>, Status> {
-        let wire::HoldsRequest { attempt_id, boot_id } = request.into_inner();
-        let attempt: AttemptRef =
-            attempt_id.parse().map_err(|_| Status::invalid_argument("attempt_id is malformed"))?;
-        let holds = boot_id == self.flow.journal().shared().boot && self.flow.conversations().holds(&attempt);
-        Ok(Response::new(wire::HoldsResponse { holds }))
+        let wire::HoldsRequest { attempt_ids, boot_id } = request.into_inner();
+        if attempt_ids.len() > HOLDS_ASKED_MAX {
+            return Err(Status::invalid_argument("too many attempt_ids"));
+        }
+        let mut held_attempt_ids = Vec::new();
+        for id in attempt_ids {
+            let attempt: AttemptRef = id.parse().map_err(|_| Status::invalid_argument("an attempt_id is malformed"))?;
+            if boot_id == self.flow.journal().shared().boot && self.flow.conversations().holds(&attempt) {
+                held_attempt_ids.push(id);
+            }
+        }
+        Ok(Response::new(wire::HoldsResponse { held_attempt_ids }))
     }
 }

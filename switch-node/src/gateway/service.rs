@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt as _;
 
 use super::{
-    call::{Ask, GatewayCall, Told},
+    call::{self, Ask, GatewayCall, Told},
     convert,
     stack::{Stack, of_flow},
     status::GatewayError,
@@ -75,7 +75,7 @@ impl Gateways {
         let deadline = left.map(|left| Instant::now() + left);
         let traceparent = request.extensions().get::<TraceContext>().map(ToString::to_string).unwrap_or_default();
         let ask = wrap(request.into_inner());
-        let method = ask.path();
+        let method = call::path(ask.method());
         let begun = Instant::now();
         let call = GatewayCall { principal, ask, deadline, given: left.unwrap_or_default(), traceparent };
         let told = self.stack.clone().oneshot(call).await;
@@ -236,7 +236,7 @@ impl AuthorizationService for Gateways {
             let token = convert::watch(request.get_ref())?;
             let from = match token {
                 Some(token) => {
-                    self.flow.watch_resume(token, until).await.map_err(of_flow)?;
+                    self.flow.watch_resume(token, &gateway, until).await.map_err(of_flow)?;
                     token
                 }
                 None => self.flow.watch_start(until).await.map_err(of_flow)?,
@@ -265,8 +265,8 @@ impl AuthorizationService for Gateways {
                     }
                 };
                 for event in next {
-                    after = event.position;
-                    let message = convert::event(event.position, &event.event);
+                    after = event.seen();
+                    let message = convert::event(after, &event.event);
                     // A slow reader is cut, never buffered (R20).
                     let sent = tokio::time::timeout(SLOW_READER, events.send(Ok(message))).await;
                     if !matches!(sent, Ok(Ok(()))) {

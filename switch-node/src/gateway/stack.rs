@@ -73,7 +73,7 @@ async fn handle(flow: Arc<Flow>, gateway: Gateway, ask: Ask, patience: Patience)
     let id = &gateway.id;
     let until = patience.until;
     let key = RequestId::parse(ask.request_id());
-    let shape = Shape::of(&ask);
+    let method = ask.method();
     let settled = match ask {
         Ask::Authorize(request) => {
             let (authorization, card) = convert::authorize(&gateway, *request)?;
@@ -85,11 +85,11 @@ async fn handle(flow: Arc<Flow>, gateway: Gateway, ask: Ask, patience: Patience)
         }
         Ask::Increment(request) => {
             let asked = convert::increment(id, request)?;
-            flow.follow_up(switch_domain::transaction::Method::Increment, asked, patience).await
+            flow.follow_up(method, asked, patience).await
         }
         Ask::Refund(request) => {
             let asked = convert::refund(id, request)?;
-            flow.follow_up(switch_domain::transaction::Method::Refund, asked, patience).await
+            flow.follow_up(method, asked, patience).await
         }
         Ask::Capture(request) => {
             let convert::Capture { asked, is_final } = convert::capture(id, request)?;
@@ -116,42 +116,20 @@ async fn handle(flow: Arc<Flow>, gateway: Gateway, ask: Ask, patience: Patience)
         }
         Err(error) => return Err(of_flow(error)),
     };
-    Ok(shape.told(result))
-}
-
-/// Which method a call was of, once its message has been parsed away.
-struct Shape(Ask);
-
-impl Shape {
-    fn of(ask: &Ask) -> Self {
-        use switch_proto::gateway::v1 as pb;
-        Self(match ask {
-            Ask::Authorize(_) => Ask::Authorize(Box::default()),
-            Ask::Verify(_) => Ask::Verify(Box::default()),
-            Ask::Increment(_) => Ask::Increment(pb::IncrementAuthorizationRequest::default()),
-            Ask::Refund(_) => Ask::Refund(pb::RefundRequest::default()),
-            Ask::Capture(_) => Ask::Capture(pb::CaptureRequest::default()),
-            Ask::Void(_) => Ask::Void(pb::VoidRequest::default()),
-        })
-    }
-
-    fn told(&self, result: switch_proto::gateway::v1::OperationResult) -> Told {
-        self.0.told(result)
-    }
+    Ok(Told::of(method, result))
 }
 
 /// What the path could not do, in the words of the gateway's table.
 pub(super) fn of_flow(error: FlowError) -> GatewayError {
     match error {
         FlowError::Refused(refusal) => GatewayError::Refused(refusal),
-        FlowError::NotLeader => GatewayError::NotLeader { leader: None },
+        FlowError::NotLeader => GatewayError::NotLeader,
         FlowError::OutcomeUnknown => GatewayError::OutcomeUnknown,
         FlowError::TimeUsedUp => GatewayError::DeadlineExceeded,
         FlowError::InProgress => GatewayError::RequestInProgress,
         FlowError::DeadlineTooShort { left_ms, needed_ms } => GatewayError::DeadlineTooShort { left_ms, needed_ms },
         FlowError::Overloaded(_) => GatewayError::Overloaded { retry_after: std::time::Duration::from_millis(100) },
         FlowError::DiskReserve => GatewayError::Unavailable(Unavailable::DiskReserve),
-        FlowError::Draining => GatewayError::Draining,
         FlowError::Read(_) => GatewayError::Unavailable(Unavailable::Behind),
         FlowError::Vault(error) => {
             tracing::error!(%error, "the vault");
@@ -161,7 +139,7 @@ pub(super) fn of_flow(error: FlowError) -> GatewayError {
             tracing::error!(%error, "the table");
             GatewayError::OutcomeUnknown
         }
-        FlowError::TokenExpired => GatewayError::CursorExpired { list_from: switch_domain::time::LogTime(0) },
+        FlowError::TokenExpired { list_from } => GatewayError::CursorExpired { list_from },
         FlowError::TokenMalformed => GatewayError::BadRequest(convert::BadRequest::Fields(vec![convert::Violation {
             field: "resume_token",
             reason: convert::Reason::FieldMalformed,

@@ -1,8 +1,8 @@
 //! The one table from everything that can go wrong towards a gateway to what it is told (AIP-193, R3, R16).
 //!
-//! A decline is not here: it is an answer. Two promises hold for every row. UNAVAILABLE, the only code that clients repeat by
-//! themselves, means that nothing was proposed. UNKNOWN with OUTCOME_UNKNOWN promises nothing: the gateway repeats its
-//! key, or voids by key.
+//! A decline is not here: it is an answer, also where operators disabled the gateway, the merchant or what would be asked
+//! (R24). Two promises hold for every row. UNAVAILABLE, the only code that clients repeat by themselves, means that nothing
+//! was proposed. UNKNOWN with OUTCOME_UNKNOWN promises nothing: the gateway repeats its key, or voids by key.
 
 use std::time::Duration;
 
@@ -46,11 +46,8 @@ pub enum GatewayError {
     },
     /// The time ended before anything was proposed.
     DeadlineExceeded,
-    /// This node does not lead, and could not forward.
-    NotLeader {
-        /// Who leads, if it is known.
-        leader: Option<Leader>,
-    },
+    /// Nobody leads that this node could reach.
+    NotLeader,
     /// This node cannot serve now.
     Unavailable(Unavailable),
     /// Too much is in flight; shed before the journal.
@@ -69,26 +66,16 @@ pub enum GatewayError {
     },
     /// This node is leaving.
     Draining,
-    /// The caller's role may not call this.
-    PermissionDenied,
     /// The certificate names no principal of a gateway (R10).
     UnknownPrincipal,
-    /// Operators disabled the gateway.
-    GatewayDisabled,
-    /// Operators disabled the merchant.
-    MerchantDisabled,
-    /// The certificate was revoked while its call was open (R19).
-    Revoked,
     /// A message above the bound.
     TooLarge {
         /// The bound, in bytes.
         bytes_max: usize,
     },
-    /// An item of a stream that names no payment: the stream ends (R19).
-    StreamMalformed,
     /// The resume token is older than the events that are kept (R20).
     CursorExpired {
-        /// What changed before this time must be listed.
+        /// What changed since this time must be listed.
         list_from: LogTime,
     },
     /// The watcher reads too slowly; it may resume (R20).
@@ -99,26 +86,13 @@ pub enum GatewayError {
     Fault,
 }
 
-/// Where the leader is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leader {
-    /// Node id.
-    pub node: u64,
-    /// Address of its gateway listener.
-    pub address: String,
-}
-
 /// Why a node cannot serve now. Nothing was proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// It has just started, and does not know a leader or has not caught up.
-    Starting,
     /// It could not confirm that what it would read is current.
     Behind,
     /// The disk's reserve is reached: no new payments, while answers still commit (R23).
     DiskReserve,
-    /// The queue to the journal is full.
-    JournalFull,
     /// It lacks a version of a key; an operator must bring it.
     KeyMissing,
 }
@@ -126,10 +100,8 @@ pub enum Unavailable {
 impl Unavailable {
     fn reason(self) -> (&'static str, &'static str) {
         match self {
-            Self::Starting => ("STARTING", "the node is starting"),
             Self::Behind => ("BEHIND", "the node could not confirm that it is current"),
             Self::DiskReserve => ("DISK_RESERVE", "the cluster takes no new payments until disk space is freed"),
-            Self::JournalFull => ("JOURNAL_FULL", "the journal's queue is full"),
             Self::KeyMissing => ("KEY_MISSING", "the node lacks a version of a cluster key"),
         }
     }
@@ -229,13 +201,7 @@ impl GatewayError {
             Self::DeadlineExceeded => {
                 refused(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the time ended before anything was begun")
             }
-            Self::NotLeader { leader: Some(leader) } => {
-                refused(Code::Unavailable, "NOT_LEADER", format!("node {} at {} leads", leader.node, leader.address))
-                    .with("leader_id", leader.node)
-                    .with("leader_address", &leader.address)
-                    .retry_after(Duration::ZERO)
-            }
-            Self::NotLeader { leader: None } => {
+            Self::NotLeader => {
                 refused(Code::Unavailable, "NO_LEADER", "the cluster has no leader").retry_after(ELECTION)
             }
             Self::Unavailable(why) => {
@@ -256,21 +222,12 @@ impl GatewayError {
             Self::Draining => {
                 refused(Code::Unavailable, "DRAINING", "the node is leaving: call another").retry_after(Duration::ZERO)
             }
-            Self::PermissionDenied => {
-                refused(Code::PermissionDenied, "PERMISSION_DENIED", "the caller may not call this")
-            }
             Self::UnknownPrincipal => {
                 refused(Code::PermissionDenied, "UNKNOWN_PRINCIPAL", "the certificate acts for no gateway")
             }
-            Self::GatewayDisabled => refused(Code::PermissionDenied, "GATEWAY_DISABLED", "the gateway is disabled"),
-            Self::MerchantDisabled => refused(Code::PermissionDenied, "MERCHANT_DISABLED", "the merchant is disabled"),
-            Self::Revoked => refused(Code::Unauthenticated, "CERTIFICATE_REVOKED", "the certificate was revoked"),
             Self::TooLarge { bytes_max } => {
                 let words = format!("a message is greater than {bytes_max} bytes");
                 refused(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", words).with("bytes_max", bytes_max)
-            }
-            Self::StreamMalformed => {
-                refused(Code::InvalidArgument, "STREAM_MALFORMED", "an item of the stream holds no request")
             }
             Self::CursorExpired { list_from } => {
                 let words = format!("the resume_token has expired: list what changed since {}", list_from.0);

@@ -19,12 +19,15 @@ use switch_domain::{
 use tokio::time::Instant;
 
 use super::{
-    codec::{self, Pack, PackBody},
+    chain::{Chain, Difference},
     reign::Reign,
     shared::{Shared, Wake},
     waiters::{Outcome, Waiter},
 };
-use crate::storage::{Rows, Store, frames};
+use crate::{
+    codec::{self, Mark, Pack, PackBody},
+    storage::{Rows, Store, frames},
+};
 
 /// Wall clock of the world: only a new leader looks at it (R8).
 pub trait WallClock: Send + Sync {
@@ -38,12 +41,19 @@ const PROGRESS: &[u8] = &[codec::OWN, 1];
 /// Key of the rolling hash, with the log index that it stands for.
 const HASH: &[u8] = &[codec::OWN, 2];
 
+/// Key of the [`Difference`] that stopped this replica; empty once an operator has decided that the leader was wrong.
+const DIFFERENCE: &[u8] = &[codec::OWN, 3];
+
+/// Key of the terms whose leaders an operator found to be wrong: what they say of their state is not compared.
+const DISTRUSTED: &[u8] = &[codec::OWN, 4];
+
 /// Book and directory of one node.
 pub struct BookMachine {
     rows: Rows,
     shared: Arc<Shared>,
     wall: Arc<dyn WallClock>,
-    hash: [u8; 32],
+    chain: Chain,
+    distrusted: Vec<u64>,
     clock: LogTime,
     directory_changed: bool,
 }
@@ -55,32 +65,64 @@ struct Resolved {
 }
 
 impl BookMachine {
-    /// Takes a store over where it stands.
+    /// Takes a store over where it stands. `distrusted_term` is the operator's word that it was the leader of that term, and
+    /// not this replica, that was wrong when the two differed.
     ///
     /// # Errors
-    /// [`MachineFault`] where it is damaged.
-    pub fn open(store: Box<dyn Store>, shared: Arc<Shared>, wall: Arc<dyn WallClock>) -> Result<Self, MachineFault> {
-        let mut machine =
-            Self { rows: Rows::new(store), shared, wall, hash: [0; 32], clock: LogTime(0), directory_changed: false };
+    /// [`MachineFault`] where it is damaged, or differs from a leader and an operator has not decided which of the two is
+    /// wrong (S11).
+    pub fn open(
+        store: Box<dyn Store>,
+        shared: Arc<Shared>,
+        wall: Arc<dyn WallClock>,
+        distrusted_term: Option<u64>,
+    ) -> Result<Self, MachineFault> {
+        let mut machine = Self {
+            rows: Rows::new(store),
+            shared,
+            wall,
+            chain: Chain::from(Mark::default()),
+            distrusted: Vec::new(),
+            clock: LogTime(0),
+            directory_changed: false,
+        };
+        machine.settle_difference(distrusted_term)?;
         machine.reload()?;
         Ok(machine)
+    }
+
+    /// A replica that once differed does not come back by itself: it could be elected, and then the others would stop.
+    fn settle_difference(&mut self, distrusted_term: Option<u64>) -> Result<(), MachineFault> {
+        let kept = self.rows.raw(DIFFERENCE).map_err(MachineFault::new)?.filter(|bytes| !bytes.is_empty());
+        let Some(kept) = kept else { return Ok(()) };
+        let difference =
+            Difference::from_bytes(&kept).ok_or_else(|| MachineFault::new("the kept difference is damaged"))?;
+        if distrusted_term != Some(difference.term) {
+            return Err(MachineFault::new(difference));
+        }
+        let mut distrusted = self.rows.raw(DISTRUSTED).map_err(MachineFault::new)?.unwrap_or_default().to_vec();
+        distrusted.extend_from_slice(&difference.term.to_be_bytes());
+        self.rows.put_raw(DISTRUSTED, distrusted);
+        self.rows.put_raw(DIFFERENCE, Vec::new());
+        self.rows.commit().map_err(MachineFault::new)?;
+        self.rows.persist().map_err(MachineFault::new)
     }
 
     /// Reads what is kept in memory from the table, at the start and after an install.
     fn reload(&mut self) -> Result<(), MachineFault> {
         let hash = self.rows.raw(HASH).map_err(MachineFault::new)?;
-        let applied = match &hash {
+        let mark = match &hash {
             Some(bytes) => {
                 let damaged = || MachineFault::new("the rolling hash is damaged");
                 let (index, hash) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
-                self.hash = hash.try_into().map_err(|_| damaged())?;
-                u64::from_be_bytes(*index)
+                Mark { applied: u64::from_be_bytes(*index), hash: hash.try_into().map_err(|_| damaged())? }
             }
-            None => {
-                self.hash = [0; 32];
-                0
-            }
+            None => Mark::default(),
         };
+        self.chain = Chain::from(mark);
+        let distrusted = self.rows.raw(DISTRUSTED).map_err(MachineFault::new)?.unwrap_or_default();
+        let (terms, _) = distrusted.as_chunks::<8>();
+        self.distrusted = terms.iter().map(|term| u64::from_be_bytes(*term)).collect();
         self.clock = match self.rows.get(&Key::Clock).map_err(MachineFault::new)? {
             Some(Row::Time(time)) => time,
             Some(_) => return Err(MachineFault::new("another row stands in the clock's place")),
@@ -88,7 +130,7 @@ impl BookMachine {
         };
         let directory = Directory::load(&self.rows).map_err(MachineFault::new)?;
         self.shared.stand(directory);
-        self.shared.advance(applied, self.clock, self.hash);
+        self.shared.advance(mark, self.clock);
         Ok(())
     }
 
@@ -100,11 +142,14 @@ impl BookMachine {
         payload: &[u8],
         effects: &mut Vec<Effect>,
     ) -> Result<Option<Resolved>, MachineFault> {
-        let Pack { incarnation, first_ticket, log_time, body } =
+        let Pack { incarnation, first_ticket, log_time, body, applied } =
             codec::decode_pack(payload).map_err(|fault| MachineFault::new(format!("entry {index}: {fault}")))?;
+        if let Some(applied) = applied {
+            self.compare(applied, leader)?;
+        }
         self.clock = self.clock.max(log_time);
         let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(&self.hash);
+        hash.update(&self.chain.newest());
         hash.update(&index.to_be_bytes());
         hash.update(payload);
         let mut outcomes = Vec::new();
@@ -126,10 +171,27 @@ impl BookMachine {
             }
         }
         self.rows.put(Key::Clock, Row::Time(self.clock));
-        self.hash.copy_from_slice(hash.finish().as_ref());
+        let mut newest = [0; 32];
+        newest.copy_from_slice(hash.finish().as_ref());
+        self.chain.add(Mark { applied: index, hash: newest });
         // A pack of this very process: its waiters are here. Everybody else only applies.
         let ours = incarnation == self.shared.boot;
         Ok(ours.then(|| Resolved { waiters: self.shared.tickets.take(first_ticket), outcomes }))
+    }
+
+    /// Compares with what the leader had made of the same entries. A replica that differs stops, for good: whatever it would go on
+    /// to tell is a guess (S11). What it no longer has, or never had because it installed a snapshot, it cannot compare.
+    fn compare(&mut self, theirs: Mark, leader: LeaderId) -> Result<(), MachineFault> {
+        let differs = self.chain.at(theirs.applied).is_some_and(|ours| ours != theirs.hash);
+        if !differs || self.distrusted.contains(&leader.term) {
+            return Ok(());
+        }
+        let difference = Difference { index: theirs.applied, term: leader.term, node: leader.node };
+        self.rows.forget();
+        self.rows.put_raw(DIFFERENCE, difference.to_bytes());
+        self.rows.commit().map_err(MachineFault::new)?;
+        self.rows.persist().map_err(MachineFault::new)?;
+        Err(MachineFault::new(difference))
     }
 
     fn perform(&self, effects: Vec<(LeaderId, Effect)>) {
@@ -176,6 +238,15 @@ fn hash_reply(hash: &mut digest::Context, reply: &Reply) {
             hash.update(&[4]);
             hash.update(refusal.to_string().as_bytes());
         }
+        Reply::Resolution(Ok(proposal)) => {
+            hash.update(&[7]);
+            hash.update(&proposal.index.to_be_bytes());
+            hash.update(&proposal.place.to_be_bytes());
+        }
+        Reply::Resolution(Err(refusal)) => {
+            hash.update(&[8]);
+            hash.update(refusal.to_string().as_bytes());
+        }
         Reply::Recorded => hash.update(&[5]),
         Reply::Ignored => hash.update(&[6]),
     }
@@ -210,16 +281,18 @@ impl Machine for BookMachine {
             directory = Some(Directory::load(&self.rows).map_err(MachineFault::new)?);
         }
         self.rows.put_raw(PROGRESS, progress.0.to_vec());
-        self.rows.put_raw(HASH, [&last.to_be_bytes()[..], &self.hash].concat());
+        let mark = Mark { applied: last, hash: self.chain.newest() };
+        self.rows.put_raw(HASH, [&mark.applied.to_be_bytes()[..], &mark.hash].concat());
         self.rows.commit().map_err(MachineFault::new)?;
 
         if let Some(directory) = directory {
             self.shared.stand(directory);
         }
-        self.shared.advance(last, self.clock, self.hash);
+        self.shared.advance(mark, self.clock);
         if let Some(leader) = crowned {
             // The reign begins here: everything of earlier leaders is applied.
-            let reign = Reign::begin(leader, self.clock, self.wall.now(), Instant::now());
+            let clock = Book::clock(&self.rows).map_err(MachineFault::new)?;
+            let reign = Reign::begin(leader, self.clock, self.wall.now(), &clock, Instant::now());
             self.shared.crowned.send_replace(Some(reign));
         }
         for Resolved { waiters, outcomes } in resolved {
@@ -249,7 +322,10 @@ impl Machine for BookMachine {
         let sink: Box<dyn std::any::Any> = sink;
         let sink: Box<TableSink> = sink.downcast().map_err(|_| MachineFault::new("a snapshot of another machine"))?;
         self.rows.adopt(sink.replacement, vec![(PROGRESS.to_vec(), progress.0.to_vec())]).map_err(MachineFault::new)?;
-        self.reload()
+        self.reload()?;
+        // What the snapshot decides was applied by no entry here: whoever waits for it must look again.
+        self.shared.decisions.wake_all();
+        Ok(())
     }
 }
 
@@ -277,3 +353,6 @@ impl SnapshotSink for TableSink {
         self.replacement.frame(&frame).map_err(MachineFault::new)
     }
 }
+
+#[cfg(test)]
+mod tests;

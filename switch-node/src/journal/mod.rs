@@ -9,7 +9,8 @@
 //! [`Lost::Unknown`].
 
 mod apply;
-pub mod codec;
+mod chain;
+pub mod clock;
 pub mod limits;
 pub mod reign;
 pub mod shared;
@@ -29,7 +30,7 @@ use switch_domain::{
     book::{Book, Reply, Settled},
     directory::{DirectoryCommand, DirectoryRefusal},
     entry::Command,
-    id::{GatewayId, RequestId, TransactionId},
+    id::{GatewayId, Position, RequestId, TransactionId},
     table::{Key, RequestRow, Row, TableFault},
     time::LogTime,
     transaction::Transaction,
@@ -41,12 +42,15 @@ use tokio::{
 };
 
 use self::{
-    codec::{Pack, PackBody},
     reign::Reign,
     shared::{Shared, Standing},
     waiters::{Outcome, Waiter},
 };
-use crate::{storage::Reader, telemetry};
+use crate::{
+    codec::{self, Pack, PackBody},
+    storage::Reader,
+    telemetry,
+};
 
 /// Why there is no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -224,7 +228,19 @@ impl Journal {
         }
     }
 
-    /// Waits until an operation is decided, by whoever decides it, and returns it as it is told; `None` at the deadline.
+    /// The last event of a tenant that is kept no more, as applied here (R20).
+    ///
+    /// # Errors
+    /// [`TableFault`].
+    pub fn events_forgotten(&self, gateway: &GatewayId) -> Result<Option<Position>, TableFault> {
+        match self.stop_on_fault(self.inner.reader.get(&Key::EventsForgotten(gateway.clone())))? {
+            Some(Row::Position(position)) => Ok(Some(position)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits until an operation is decided, by whoever decides it, and returns it as it is told; `None` where it is not decided at
+    /// the deadline either.
     ///
     /// # Errors
     /// [`TableFault`].
@@ -236,17 +252,12 @@ impl Journal {
         replayed: bool,
         deadline: Instant,
     ) -> Result<Option<Settled>, TableFault> {
-        loop {
-            let woken = self.inner.shared.decisions.register(transaction, operation);
-            if let Some(found) = self.transaction(gateway, transaction)?
-                && let Some(settled) = Book::settled(&found, operation, replayed)
-            {
-                return Ok(Some(settled));
-            }
-            if tokio::time::timeout_at(deadline, woken).await.is_err() {
-                return Ok(None);
-            }
-        }
+        let look = || {
+            let found = self.transaction(gateway, transaction)?;
+            Ok(found.and_then(|found| Book::settled(&found, operation, replayed)))
+        };
+        let register = || self.inner.shared.decisions.register(transaction, operation);
+        look_until(deadline, register, look).await
     }
 
     /// A table that cannot be read ends the process: its answers would be guesses.
@@ -289,14 +300,27 @@ impl Journal {
 
     async fn commit(&self, reign: Reign, body: PackBody, waiters: Vec<Waiter>) {
         let inner = &self.inner;
-        let first_ticket = inner.next_ticket.fetch_add(waiters.len() as u64, Ordering::Relaxed);
-        let pack = Pack { incarnation: inner.shared.boot, first_ticket, log_time: reign.now(), body };
+        let commands = waiters.len();
+        let first_ticket = inner.next_ticket.fetch_add(commands as u64, Ordering::Relaxed);
+        let pack = Pack {
+            incarnation: inner.shared.boot,
+            first_ticket,
+            log_time: reign.now(),
+            body,
+            // What this leader made of the entries so far, for every node to compare with (S11).
+            applied: Some(inner.shared.mark()).filter(|mark| mark.applied > 0),
+        };
         let bytes = codec::encode_pack(&pack);
-        telemetry::pack(waiters.len());
+        telemetry::pack(commands);
         inner.shared.tickets.register(first_ticket, waiters);
-        match inner.group.propose(bytes).await {
-            Ok(_) => {} // apply has resolved the tickets before this returns
-            Err(error) => {
+        // A leader that is cut off hears nothing until it is back: it must not hold its packs' places until then.
+        match tokio::time::timeout(limits::PACK_MAX, inner.group.propose(bytes)).await {
+            Ok(Ok(_)) => {} // apply has resolved the tickets before this returns
+            Err(_) => {
+                tracing::warn!(commands, "a pack is not committed in time: what became of it is not known");
+                drop(inner.shared.tickets.take(first_ticket));
+            }
+            Ok(Err(error)) => {
                 let waiters = inner.shared.tickets.take(first_ticket);
                 match error {
                     ProposeError::TooLarge { .. } | ProposeError::NotLeader { .. } | ProposeError::Stopped => {
@@ -309,6 +333,24 @@ impl Journal {
                     ProposeError::Unknown(_) => tracing::debug!(%error, "a pack was lost"),
                 }
             }
+        }
+    }
+}
+
+/// Looks until there is something to see, once more whenever it is told to, and a last time at the deadline: what came here
+/// unheard is not called unknown.
+async fn look_until<T, E>(
+    deadline: Instant,
+    register: impl Fn() -> oneshot::Receiver<()>,
+    look: impl Fn() -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
+    loop {
+        let woken = register(); // before the look, so that nothing in between is missed
+        if let Some(seen) = look()? {
+            return Ok(Some(seen));
+        }
+        if tokio::time::timeout_at(deadline, woken).await.is_err() {
+            return look();
         }
     }
 }
@@ -345,5 +387,46 @@ async fn sweep(shared: Arc<Shared>) {
     loop {
         tick.tick().await;
         shared.decisions.sweep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// R3: what a snapshot brought is decided, although no entry was applied that could have woken anybody.
+    #[tokio::test(start_paused = true)]
+    async fn r3_a_decision_that_came_unheard_is_found_at_the_deadline() {
+        let (began, looks) = (Instant::now(), Cell::new(0));
+        let silent = || oneshot::channel::<()>();
+        let kept = Cell::new(None);
+        let register = || {
+            let (sender, receiver) = silent();
+            kept.set(Some(sender));
+            receiver
+        };
+        let look = || {
+            looks.set(looks.get() + 1);
+            Ok::<_, TableFault>((began.elapsed() >= Duration::from_secs(3)).then_some("decided"))
+        };
+        assert_eq!(look_until(began + Duration::from_secs(3), register, look).await, Ok(Some("decided")));
+        assert_eq!(looks.get(), 2, "at first and at the deadline");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r3_whoever_waits_is_woken_when_a_snapshot_is_installed() {
+        let (began, decisions) = (Instant::now(), waiters::Decisions::default());
+        let (of, installed) = (TransactionId::from_number(7), Cell::new(false));
+        let look = || Ok::<_, TableFault>(installed.get().then_some("decided"));
+        let waiting = look_until(began + Duration::from_secs(3), || decisions.register(of, 0), look);
+        let installing = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            installed.set(true);
+            decisions.wake_all();
+        };
+        let (seen, ()) = tokio::join!(waiting, installing);
+        assert_eq!((seen, began.elapsed()), (Ok(Some("decided")), Duration::from_millis(5)));
     }
 }

@@ -23,6 +23,7 @@ use super::{
     reign::Reign,
     waiters::{Decisions, Events, Tickets},
 };
+use crate::codec::Mark;
 
 /// The directory as it is applied here, with its routes indexed.
 #[derive(Debug, Default)]
@@ -107,15 +108,6 @@ pub struct Shared {
     mark: Mutex<Mark>,
 }
 
-/// Where the table stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// Log index up to which it goes.
-    pub applied: u64,
-    /// Rolling hash of entries and outcomes up to there: equal on every node at the same index.
-    pub hash: [u8; 32],
-}
-
 impl Shared {
     /// Of a node that has applied nothing yet.
     pub fn new(node: u64, boot: u64) -> Arc<Self> {
@@ -158,10 +150,10 @@ impl Shared {
     }
 
     /// After a commit of the table.
-    pub fn advance(&self, applied: u64, log_time: LogTime, hash: [u8; 32]) {
+    pub fn advance(&self, mark: Mark, log_time: LogTime) {
         self.log_time.store(log_time.0, Ordering::Release);
-        *self.mark.lock() = Mark { applied, hash };
-        self.applied.store(applied, Ordering::Release);
+        *self.mark.lock() = mark;
+        self.applied.store(mark.applied, Ordering::Release);
     }
 
     /// True where the leader id is the one this node reigns, or last reigned, under.

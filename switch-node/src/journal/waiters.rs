@@ -71,6 +71,14 @@ impl Decisions {
         }
     }
 
+    /// Wakes everybody: a snapshot was installed, and says nothing of what it decides.
+    pub fn wake_all(&self) {
+        let woken = std::mem::take(&mut *self.waiting.lock());
+        for waiter in woken.into_values().flatten() {
+            let _ = waiter.send(());
+        }
+    }
+
     /// Forgets callers that went away.
     pub fn sweep(&self) {
         self.waiting.lock().retain(|_, waiters| {

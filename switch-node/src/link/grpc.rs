@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
-    Delivery, LaneMessage, LinkEvents, LinkState, NetworkLink, SendGate,
+    Delivery, LaneMessage, LaneWait, LinkEvents, LinkState, NetworkLink, SendGate,
     breaker::{Circuit, CircuitState},
     connect::{ConnectFault, Inbound, LinkConnector, Received},
     health::{Act, Health, Silence},
@@ -401,13 +401,19 @@ impl NetworkLink for GrpcLink {
         }
     }
 
-    async fn deliver(&self, message: LaneMessage, deadline: Instant) -> Delivery {
-        let Some(_place) = self.lanes.enter() else { return Delivery::NotSent };
+    async fn deliver(&self, message: LaneMessage, wait: LaneWait) -> Delivery {
+        let Some(place) = self.lanes.enter() else { return Delivery::NotSent };
         let Some(session) = self.current.load_full() else { return Delivery::NotSent };
         let handed = Handed::default();
         let Some(ticket) = session.tell(&message, handed.clone()) else { return Delivery::NotSent };
         drop(message); // the card is in the queue, once
-        let ended = timeout_at(deadline, ticket.answer()).await;
+        let answer = ticket.answer();
+        tokio::pin!(answer);
+        let mut ended = timeout_at(wait.silent_at, &mut answer).await;
+        drop(place);
+        if ended.is_err() {
+            ended = timeout_at(wait.until, answer).await;
+        }
         match ended {
             Ok(delivery) => delivery,
             Err(_) if handed.is_set() => Delivery::Unanswered,

@@ -36,6 +36,10 @@ pub const STEADY_AFTER: Duration = Duration::from_secs(1);
 /// window of requests, nor the other way round. 256 at 40 ms are 6,400 a second, sixty thousand reversals in ten seconds.
 pub const LANES_IN_FLIGHT_MAX: u32 = 256;
 
+/// How long an unanswered reversal or advice keeps its place in that window. Longer than a network that is well takes (40 to
+/// 200 ms); after it the copy counts as silent, gives its place to the next one, and its answer is still waited for.
+pub const LANE_SILENCE: Duration = Duration::from_millis(250);
+
 /// Numbers that wait to be written, of each of requests and of lanes. Twice the greatest in-flight bound: numbers of
 /// withdrawn messages stay in the queue until the transport comes to them, a transport that never comes must not fill memory.
 pub const QUEUE_MAX: usize = 20_000;

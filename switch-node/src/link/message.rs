@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use switch_domain::{
-    authorization::Asked,
+    authorization::{self, Asked},
     book::Dispatch,
     card::{Card, Sensitive},
     id::AttemptRef,
@@ -12,9 +12,9 @@ use switch_domain::{
     transaction::{CaptureMode, Method, ReversalReason, WireIdentity},
 };
 use switch_proto::network::v1::{
-    Advice, AuthorizationRequest, CardData, ExchangeRequest, FinancialRequest, ManagementKind, MessageIdentity,
-    NetworkManagement, Purpose, RequestFields, RequestResponse, Reversal, ReversalReason as WireReason,
-    exchange_request::Body,
+    Advice, AuthorizationRequest, CardData, CredentialInitiator, CredentialReason, ExchangeRequest, FinancialRequest,
+    ManagementKind, MessageIdentity, NetworkManagement, Purpose, RequestFields, RequestResponse, Reversal,
+    ReversalReason as WireReason, StoredCredential, ThreeDSecure, exchange_request::Body,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -122,6 +122,9 @@ pub(super) fn request(dispatch: &Dispatch, asked: &Asked, card: &Card) -> Result
         partial_approval_supported: asked.partial_supported,
         original_attempt_id: dispatch.original().map(ToString::to_string).unwrap_or_default(),
         original_network_transaction_id: original_network_transaction_id.as_str().into(),
+        three_d_secure: asked.credentials.three_d_secure.as_ref().map(three_d_secure),
+        wallet: asked.credentials.wallet.as_str().into(),
+        stored_credential: asked.credentials.stored.map(stored_credential),
     };
     let posts = match (asked.method, asked.capture_mode) {
         (Method::Refund, _) | (Method::Authorize, CaptureMode::Automatic) => true,
@@ -207,10 +210,7 @@ pub(super) fn attempt_of(told: Option<&MessageIdentity>) -> Option<AttemptRef> {
 
 /// What a network answered to a request. Nothing is judged but the form: what a code means is the book's affair (R18).
 pub(super) fn answer(told: &RequestResponse) -> Result<NetworkAnswer, Garbled> {
-    let approved = match Amount::parse(told.approved_minor_units).map_err(|_| Garbled)? {
-        Amount::ZERO => None,
-        amount => Some(amount),
-    };
+    let approved = told.approved_minor_units.map(Amount::parse).transpose().map_err(|_| Garbled)?;
     let currency = match told.currency_code.as_str() {
         "" => None,
         code => Some(Currency::parse(code).map_err(|_| Garbled)?),
@@ -247,6 +247,29 @@ fn stored_card(card: &Card) -> CardData {
         sequence_number: card.sequence_number.into(),
         ..CardData::default()
     }
+}
+
+/// Its proof travels with the card data.
+fn three_d_secure(result: &authorization::ThreeDSecure) -> ThreeDSecure {
+    ThreeDSecure {
+        version: result.version.as_str().into(),
+        directory_server_transaction_id: result.directory_server_transaction_id.as_str().into(),
+        transaction_status: result.status.letter().into(),
+    }
+}
+
+fn stored_credential(used: authorization::StoredCredential) -> StoredCredential {
+    let initiator = match used.initiator {
+        authorization::CredentialInitiator::Cardholder => CredentialInitiator::Cardholder,
+        authorization::CredentialInitiator::Merchant => CredentialInitiator::Merchant,
+    };
+    let reason = match used.reason {
+        authorization::CredentialReason::Recurring => CredentialReason::Recurring,
+        authorization::CredentialReason::Installment => CredentialReason::Installment,
+        authorization::CredentialReason::Unscheduled => CredentialReason::Unscheduled,
+        authorization::CredentialReason::CardOnFile => CredentialReason::CardOnFile,
+    };
+    StoredCredential { initiator: initiator.into(), reason: reason.into() }
 }
 
 fn text(bytes: &Sensitive) -> Result<&str, NotEncodable> {

@@ -127,8 +127,8 @@ pub trait NetworkLink: Send + Sync {
     /// The future may be dropped: the caller then counts the attempt as sent, and an answer becomes a stray.
     async fn send(&self, dispatch: Dispatch, asked: &Asked, card: &Card, deadline: Instant) -> Answer;
 
-    /// Sends one copy of a reversal or an advice and waits for its answer until `deadline`.
-    async fn deliver(&self, message: LaneMessage, deadline: Instant) -> Delivery;
+    /// Sends one copy of a reversal or an advice and waits for its answer.
+    async fn deliver(&self, message: LaneMessage, wait: LaneWait) -> Delivery;
 
     /// Where it stands.
     fn state(&self) -> LinkState;
@@ -141,6 +141,23 @@ pub trait NetworkLink: Send + Sync {
 
     /// Takes no more, lets what is in flight end until `deadline`, signs off and closes. Never connects again.
     async fn sign_off(&self, deadline: Instant);
+}
+
+/// How one copy of a reversal or an advice is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneWait {
+    /// From then on it is silent: it gives its place in the window back and is still waited for.
+    pub silent_at: Instant,
+    /// When the waiting ends.
+    pub until: Instant,
+}
+
+impl LaneWait {
+    /// Until then, silent after [`limits::LANE_SILENCE`].
+    #[must_use]
+    pub fn until(until: Instant) -> Self {
+        Self { silent_at: until.min(Instant::now() + limits::LANE_SILENCE), until }
+    }
 }
 
 /// How one copy of a reversal or an advice went.

@@ -6,13 +6,15 @@ mod over_grpc;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use switch_domain::{
+    authorization,
     id::{AttemptRef, LinkId, NetworkId},
-    outcome::{Answer, Doubt, LaneVerdict, NotSent},
+    money::Amount,
+    outcome::{Answer, AnswerText, Doubt, LaneVerdict, NotSent},
     transaction::{CaptureMode, Method},
 };
 use switch_proto::network::v1::{
-    AdviceResponse, ExchangeResponse, ManagementKind, MessageIdentity, Purpose, RequestResponse, ReversalResponse,
-    exchange_request::Body as Asks, exchange_response::Body as Tells,
+    AdviceResponse, CredentialInitiator, CredentialReason, ExchangeResponse, ManagementKind, MessageIdentity, Purpose,
+    RequestResponse, ReversalResponse, exchange_request::Body as Asks, exchange_response::Body as Tells,
 };
 use tokio::time::{Instant, advance};
 
@@ -20,7 +22,7 @@ use self::fixture::{
     Story, TIMER, answer_of, approval, approved, asked, card, control, deliver, directory, dispatch, other_identity,
     record, reversal, send, settle,
 };
-use super::{CircuitState, Delivery, LaneKind, LinkState, Received, Settings, message};
+use super::{CircuitState, Delivery, LaneKind, LaneWait, LinkState, Received, Settings, message};
 
 const OUT_OF_SERVICE: Answer = Answer::NotSent(NotSent::OutOfService);
 
@@ -160,12 +162,53 @@ async fn a_request_carries_what_was_asked() {
     assert_eq!(fields.merchant_name, "Corner Shop Berlin DE");
     let data = fields.card.expect("a card");
     assert_eq!((data.expiry.as_str(), data.card_verification_value.as_str()), ("3012", "123"));
+    assert_eq!((fields.three_d_secure, fields.wallet.as_str(), fields.stored_credential), (None, "", None));
+}
+
+#[test]
+fn a_request_carries_how_card_and_cardholder_were_vouched_for() {
+    let result = authorization::ThreeDSecure {
+        version: AnswerText::of("2.2.0", 8),
+        directory_server_transaction_id: AnswerText::of("f2b1c0de-0000-4abc-8def-a1b2c3d4e5f6", 36),
+        status: authorization::AuthenticationStatus::Attempted,
+    };
+    let stored = authorization::StoredCredential {
+        initiator: authorization::CredentialInitiator::Merchant,
+        reason: authorization::CredentialReason::Installment,
+    };
+    let wallet = AnswerText::of("google_pay", 32);
+    let credentials = authorization::Credentials { three_d_secure: Some(result), wallet, stored: Some(stored) };
+    let asked = authorization::Asked { credentials, ..asked() };
+    let message = message::request(&dispatch(1), &asked, &card()).expect("it can be encoded").into_message();
+    let Some(Asks::Authorization(asked)) = message.body else { panic!("no authorization") };
+    let fields = asked.request.expect("fields");
+    let result = fields.three_d_secure.expect("a result");
+    assert_eq!((result.version.as_str(), result.transaction_status.as_str()), ("2.2.0", "A"));
+    assert_eq!(result.directory_server_transaction_id, "f2b1c0de-0000-4abc-8def-a1b2c3d4e5f6");
+    assert_eq!(fields.wallet, "google_pay");
+    let stored = fields.stored_credential.expect("its use");
+    assert_eq!(stored.initiator(), CredentialInitiator::Merchant);
+    assert_eq!(stored.reason(), CredentialReason::Installment);
+}
+
+#[test]
+fn r18_an_approved_amount_that_is_left_out_is_not_nothing() {
+    let approved = |units| {
+        message::answer(&RequestResponse {
+            response_code: "10".into(),
+            approved_minor_units: units,
+            ..RequestResponse::default()
+        })
+    };
+    assert_eq!(approved(None).map(|answer| answer.approved), Ok(None));
+    assert_eq!(approved(Some(0)).map(|answer| answer.approved), Ok(Some(Amount::ZERO)));
+    assert_eq!(approved(Some(-1)).map(|answer| answer.approved), Err(message::Garbled));
 }
 
 #[test]
 fn r6_sales_and_refunds_are_financial_and_the_rest_are_authorizations() {
     let body = |method, capture_mode| {
-        let asked = switch_domain::authorization::Asked { method, capture_mode, ..asked() };
+        let asked = authorization::Asked { method, capture_mode, ..asked() };
         message::request(&dispatch(1), &asked, &card()).map(|message| match message.into_message().body {
             Some(Asks::Authorization(asked)) => ("authorization", asked.request.expect("fields").purpose()),
             Some(Asks::Financial(asked)) => ("financial", asked.request.expect("fields").purpose()),
@@ -249,7 +292,7 @@ async fn answers_that_cannot_be_used_leave_doubt() {
             Some(Tells::Response(told))
         },
         |told| Some(Tells::Response(RequestResponse { response_code: "0".into(), ..told })),
-        |told| Some(Tells::Response(RequestResponse { approved_minor_units: -1, ..told })),
+        |told| Some(Tells::Response(RequestResponse { approved_minor_units: Some(-1), ..told })),
         |told| Some(Tells::Response(RequestResponse { currency_code: "XTS".into(), ..told })),
         |told| Some(Tells::Advice(AdviceResponse { identity: told.identity, response_code: "00".into() })),
     ];
@@ -420,7 +463,7 @@ async fn an_idle_link_is_asked_whether_it_lives_and_given_up_after_three_silence
 async fn one_silence_is_enough_while_a_reversal_waits() {
     let (_story, link, mut side) = Story::in_service().await;
     let deadline = Instant::now() + Duration::from_secs(60);
-    let delivering = tokio::spawn(async move { link.deliver(reversal(1, false), deadline).await });
+    let delivering = tokio::spawn(async move { link.deliver(reversal(1, false), LaneWait::until(deadline)).await });
     side.next().await;
     side.next_control().await;
     let asked = Instant::now();
@@ -463,7 +506,7 @@ async fn a_full_window_refuses_at_once_and_leaves_room_for_reversals() {
     assert_eq!(send(&link, 3).await.expect("ends"), Answer::NotSent(NotSent::InFlightFull));
     let _reversal = deliver(&link, reversal(1, false));
     side.next().await;
-    assert_eq!(link.deliver(reversal(2, false), Instant::now() + TIMER).await, Delivery::NotSent);
+    assert_eq!(link.deliver(reversal(2, false), LaneWait::until(Instant::now() + TIMER)).await, Delivery::NotSent);
     side.approve(number, &fields).await;
     assert_eq!(second.await.expect("ends"), approved());
     let _third = send(&link, 3);
@@ -541,6 +584,27 @@ async fn reversals_pass_an_open_circuit() {
 }
 
 // Reversals and advices.
+
+/// R6, R13: what a network is silent about takes nobody's place, and is acknowledged all the same when the answer comes.
+#[tokio::test(start_paused = true)]
+async fn a_silent_copy_gives_its_place_back_and_its_answer_still_counts() {
+    let mut story = Story::with(&[directory_link(2)], Settings { lanes_in_flight_max: 1, ..Settings::default() });
+    let mut side = story.signed_on().await;
+    let link = story.link("visa-1");
+    let silent = deliver(&link, reversal(1, false));
+    let message = side.next().await;
+    let soon = LaneWait::until(Instant::now() + TIMER);
+    assert_eq!(link.deliver(reversal(2, false), soon).await, Delivery::NotSent);
+    advance(super::limits::LANE_SILENCE).await;
+    settle().await;
+    let second = deliver(&link, reversal(2, false));
+    side.next().await;
+    let Some(Asks::Reversal(told)) = message.body else { panic!("no reversal") };
+    let answer = ReversalResponse { identity: told.identity, response_code: "00".into() };
+    side.tell(message.correlation_id, Tells::Reversal(answer)).await;
+    assert_eq!(silent.await.expect("ends"), Delivery::Answered(LaneVerdict::Acknowledged));
+    assert_eq!(second.await.expect("ends"), Delivery::Unanswered);
+}
 
 #[tokio::test(start_paused = true)]
 async fn r14_copies_of_a_reversal_differ_in_the_mark_alone_and_carry_nothing_that_may_not_be_kept() {

@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use switch_domain::{
     card::Pan,
     directory::{Change, Directory, Gateway, GatewayLimit, Link, MerchantGrant, Network, Route},
-    entry::Resolve,
-    id::{AttemptRef, GatewayId, LinkId, MerchantId, NetworkId, RouteId, TerminalId},
+    entry::{ClockAcceptance, ProposeResolution, ResolutionWord},
+    id::{AttemptRef, GatewayId, LinkId, MerchantId, NetworkId, Position, RouteId, TerminalId},
     limits,
     money::Currency,
     outcome::ResponseCode,
     route::{range_high, range_low},
+    table::ClockRow,
+    time::LogTime,
     transaction::{Resolution, ReversalPolicy},
 };
 use switch_proto::operator::v1 as pb;
@@ -47,7 +49,7 @@ pub fn changes(changes: Vec<pb::DirectoryChange>) -> Result<Vec<Change>, FieldFa
 /// # Errors
 /// [`FieldFault`].
 pub fn read_directory(directory: pb::Directory) -> Result<Directory, FieldFault> {
-    let pb::Directory { version, gateways, networks, links, routes } = directory;
+    let pb::Directory { version, gateways, networks, links, routes, retention_days } = directory;
     let root = Path::root("directory");
     Ok(Directory {
         version,
@@ -55,14 +57,15 @@ pub fn read_directory(directory: pb::Directory) -> Result<Directory, FieldFault>
         networks: keyed(&root.field("networks"), networks, network, |read| read.id.clone())?,
         links: keyed(&root.field("links"), links, link, |read| read.id.clone())?,
         routes: keyed(&root.field("routes"), routes, route, |read| read.id.clone())?,
+        retention_days,
     })
 }
 
-/// How an operator closes a parked item, and who that is (R25).
+/// How an operator proposes to close a parked item, and who that is (R25).
 ///
 /// # Errors
 /// [`FieldFault`].
-pub fn resolve(author: &str, request: pb::ResolveReversalRequest) -> Result<Resolve, FieldFault> {
+pub fn resolve(author: &str, request: pb::ResolveReversalRequest) -> Result<ProposeResolution, FieldFault> {
     let pb::ResolveReversalRequest { gateway_id, attempt_id, resolution, evidence } = request;
     let attempt = attempt(&gateway_id, &attempt_id)?;
     let at = Path::root("resolution");
@@ -72,18 +75,67 @@ pub fn resolve(author: &str, request: pb::ResolveReversalRequest) -> Result<Reso
         Ok(pb::Resolution::Unspecified) => return at.wrong(Fault::Missing),
         Err(_) => return at.wrong(Fault::Malformed("a resolution that this switch knows")),
     };
-    let at = Path::root("evidence");
-    if evidence.trim().is_empty() {
+    let evidence = words(&Path::root("evidence"), evidence)?;
+    Ok(ProposeResolution { attempt, resolution, author: author.to_owned(), evidence })
+}
+
+/// Which clock an operator accepts, and who that is (R8): what the leader's clock shows must be close to what was seen.
+///
+/// # Errors
+/// [`FieldFault`].
+pub fn clock_acceptance(
+    author: String,
+    request: pb::AcceptClockRequest,
+    wall: LogTime,
+) -> Result<ClockAcceptance, FieldFault> {
+    let pb::AcceptClockRequest { seen_wall_unix_ms, reason } = request;
+    let at = Path::root("seen_wall_unix_ms");
+    match u64::try_from(seen_wall_unix_ms) {
+        Ok(0) => return at.wrong(Fault::Missing),
+        Ok(seen) if ClockRow::is_close(LogTime(seen), wall) => {}
+        Ok(_) | Err(_) => return at.wrong(Fault::Malformed("within an hour of the leader's wall clock: look again")),
+    }
+    Ok(ClockAcceptance { wall, author, reason: words(&Path::root("reason"), reason)? })
+}
+
+/// What an operator writes down for auditors.
+fn words(at: &Path<'_>, words: String) -> Result<String, FieldFault> {
+    if words.trim().is_empty() {
         return at.wrong(Fault::Missing);
     }
-    if evidence.chars().count() > EVIDENCE_LENGTH_MAX {
-        return at.wrong(Fault::TooLong(EVIDENCE_LENGTH_MAX));
+    if words.chars().count() > WORDS_LENGTH_MAX {
+        return at.wrong(Fault::TooLong(WORDS_LENGTH_MAX));
     }
     // The audit record keeps it for ever: it must not keep a card number with it (R7).
-    if holds_card_number(&evidence) {
+    if holds_card_number(&words) {
         return at.wrong(Fault::Malformed("free of card numbers"));
     }
-    Ok(Resolve { attempt, resolution, author: author.to_owned(), evidence })
+    Ok(words)
+}
+
+/// Which proposal an operator confirms or withdraws, and who that is (R25).
+///
+/// # Errors
+/// [`FieldFault`].
+pub fn word(author: &str, gateway_id: &str, attempt_id: &str, proposal_id: &str) -> Result<ResolutionWord, FieldFault> {
+    let attempt = attempt(gateway_id, attempt_id)?;
+    let at = Path::root("proposal_id");
+    if proposal_id.is_empty() {
+        return at.wrong(Fault::Missing);
+    }
+    let parts = proposal_id.split_once('.').and_then(|(index, place)| {
+        let (index, place) = (index.parse().ok()?, place.parse().ok()?);
+        Some(Position { index, place })
+    });
+    match parts {
+        Some(proposal) => Ok(ResolutionWord { attempt, proposal, author: author.to_owned() }),
+        None => at.wrong(Fault::Malformed("a proposal as the list shows it")),
+    }
+}
+
+/// A proposal by its entry, as operators name it.
+pub fn proposal_id(proposal: Position) -> String {
+    format!("{}.{}", proposal.index, proposal.place)
 }
 
 /// The attempt that an operator names: its id as it stands on the wire to the network, which carries the gateway.
@@ -115,6 +167,7 @@ fn change(at: &Path<'_>, change: pb::DirectoryChange) -> Result<Change, FieldFau
         Wire::RemoveNetwork(id) => Change::RemoveNetwork(at.field("remove_network").id(NetworkId::parse(&id))?),
         Wire::RemoveLink(id) => Change::RemoveLink(at.field("remove_link").id(LinkId::parse(&id))?),
         Wire::RemoveRoute(id) => Change::RemoveRoute(at.field("remove_route").id(RouteId::parse(&id))?),
+        Wire::SetRetentionDays(days) => Change::SetRetentionDays(days),
     })
 }
 
@@ -193,6 +246,7 @@ fn network(at: &Path<'_>, record: pb::Network) -> Result<Network, FieldFault> {
         capture_tolerance_basis_points,
         release_expired,
         reversal_has_own_trace_number,
+        refund_days,
     } = record;
     let id = at.field("network_id").id(NetworkId::parse(&network_id))?;
     let policy = match pb::ReversalPolicy::try_from(reversal_policy) {
@@ -246,6 +300,7 @@ fn network(at: &Path<'_>, record: pb::Network) -> Result<Network, FieldFault> {
             VALID_DAYS_MAX,
         )?,
         capture_tolerance,
+        refund_days: at.field("refund_days").within(refund_days, 0, limits::RETENTION_DAYS_MAX)?,
         release_expired,
         reversal_has_own_stan: reversal_has_own_trace_number,
     })
@@ -353,7 +408,7 @@ fn or_default(value: u32, default: u32) -> u32 {
 }
 
 /// The contract's bound.
-const EVIDENCE_LENGTH_MAX: usize = 1000;
+const WORDS_LENGTH_MAX: usize = 1000;
 /// The greatest length of a SPIFFE id by its specification is 2048; ours are names of gateways.
 const PRINCIPAL_LENGTH_MAX: usize = 255;
 /// Terminals of one merchant: the directory is kept in memory whole.

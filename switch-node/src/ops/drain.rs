@@ -259,7 +259,7 @@ mod tests {
     };
 
     use parking_lot::Mutex as Lock;
-    use switch_domain::{id, time::LogTime};
+    use switch_domain::{id, table::ClockRow, time::LogTime};
 
     use super::*;
 
@@ -303,7 +303,7 @@ mod tests {
     const OTHER: LeaderId = LeaderId { term: 2, node: 8 };
 
     fn reign(term: u64) -> Reign {
-        Reign::begin(id::LeaderId { term, node: 7 }, LogTime(1), LogTime(1), Instant::now())
+        Reign::begin(id::LeaderId { term, node: 7 }, LogTime(1), LogTime(1), &ClockRow::default(), Instant::now())
     }
 
     fn ship(answers: Vec<Result<LeaderId, TransferError>>) -> (Arc<Ship>, Arc<HandOver>) {

@@ -58,6 +58,10 @@ fn look(journal: &Journal, links: &Links, conversations: &Conversations, wall: &
     let has_leader = journal.group().leadership().borrow().leader.is_some();
     let skew = reign.map(|reign| (wall.now().0 as f64 - reign.now().0 as f64) / 1000.0);
     telemetry::node(journal.shared().applied(), reign.is_some(), has_leader, conversations.count(), skew);
+    match journal.clock() {
+        Ok(clock) => telemetry::clock(clock.disagreement.is_some()),
+        Err(fault) => tracing::error!(%fault, "whether the clocks agree could not be read"),
+    }
 
     let in_flight: BTreeMap<LinkId, u32> =
         links.statuses().into_iter().map(|status| (status.link, status.in_flight)).collect();

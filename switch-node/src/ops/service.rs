@@ -3,6 +3,7 @@
 //!
 //! Every change is written to the log with its author, before anything is done.
 
+mod clock;
 mod cluster;
 mod directory;
 mod record;
@@ -20,7 +21,7 @@ use super::drain::{HandOver, Intake};
 use crate::{
     door::{deadline::time_left, peer::PeerIdentity, refusal::refused},
     flow::Gate,
-    journal::{Journal, reign::Reign},
+    journal::{Journal, WallClock, reign::Reign},
     link::Links,
     outcome::Conversations,
 };
@@ -43,6 +44,8 @@ pub struct Parts {
     pub formation: Formation,
     /// Tasks that outlive a call; joined by the node.
     pub tasks: TaskTracker,
+    /// Wall clock of this node.
+    pub wall: Arc<dyn WallClock>,
 }
 
 /// The four services. Cheap to clone.
@@ -57,15 +60,16 @@ struct Shared {
     wire: Arc<dyn PeerWire>,
     formation: Formation,
     tasks: TaskTracker,
+    wall: Arc<dyn WallClock>,
     hand_over: Arc<HandOver>,
 }
 
 impl Operators {
     /// Puts them together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { journal, links, gate, conversations, intake, wire, formation, tasks } = parts;
+        let Parts { journal, links, gate, conversations, intake, wire, formation, tasks, wall } = parts;
         let hand_over = HandOver::new(journal.clone(), gate, conversations, Intake::new(intake), tasks.clone());
-        Self { shared: Arc::new(Shared { journal, links, wire, formation, tasks, hand_over }) }
+        Self { shared: Arc::new(Shared { journal, links, wire, formation, tasks, wall, hand_over }) }
     }
 
     /// Before the process ends: hands leadership over and waits for conversations with networks, until `until`. Returns how

@@ -14,26 +14,12 @@ use switch_domain::{
 };
 use tokio::time::Duration;
 
-use super::limits;
+use super::{limits, reigning::while_reigning};
 use crate::journal::{Journal, reign::Reign};
 
 /// Looks for the expired for as long as the node runs; acts only while it reigns.
 pub async fn run(journal: Journal) {
-    let mut reigns = journal.watch_reign();
-    loop {
-        let reign = *reigns.borrow_and_update();
-        let Some(reign) = reign else {
-            if reigns.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        tokio::select! {
-            biased;
-            changed = reigns.changed() => if changed.is_err() { return },
-            () = during(&journal, reign) => {}
-        }
-    }
+    while_reigning(&journal, |reign| during(&journal, reign)).await;
 }
 
 /// One reign: round after round over what is old enough to expire and young enough not to have.
@@ -51,6 +37,9 @@ async fn during(journal: &Journal, reign: Reign) {
 }
 
 async fn sweep(journal: &Journal, reign: Reign, gateway: &GatewayId) -> Result<(), TableFault> {
+    if journal.clock()?.disagreement.is_some() {
+        return Ok(()); // by which clock they have expired, an operator must say first (R8)
+    }
     let now = reign.now();
     // An approval is at most as old as its transaction and valid for at most so long; what is older was looked at in earlier
     // rounds, but for the days in which no leader could look.

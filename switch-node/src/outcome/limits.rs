@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-/// Copies in flight on one link: enough to clear 60,000 reversals in a minute at 200 ms each, few enough that a network which
-/// has just come back is not flooded.
+/// Copies in flight on one link, silent ones apart ([`crate::link::limits::LANE_SILENCE`]): enough to clear 60,000 reversals in a
+/// minute at 200 ms each, few enough that a network which has just come back is not flooded.
 pub const LANES_IN_FLIGHT: usize = 256;
 
-/// Copies in flight that repeat an earlier one: half of all, so that lanes which a network never answers leave room for the first
-/// copies of others.
+/// Copies among them that repeat an earlier one: half of all, so that lanes which a network never answers leave room for the
+/// first copies of others.
 pub const REPEATS_IN_FLIGHT: usize = 128;
 
-/// Transactions with something owed that one link keeps in memory; the rest stays on disk and is scanned in turn (R23).
+/// Transactions with something owed that one link keeps in memory; the rest stays on disk and is scanned in turn (R23). Each has
+/// one copy in flight at most, so that this also bounds the silent ones.
 pub const LANES_KNOWN_MAX: usize = 20_000;
 
 /// Rows read at once by a scan of what is owed.
@@ -34,8 +35,15 @@ pub const COMMIT_RETRY: Duration = Duration::from_millis(200);
 /// How long a copy waits for its acknowledgement at least, where the profile repeats faster.
 pub const ACKNOWLEDGEMENT_MIN: Duration = Duration::from_secs(1);
 
-/// Inherited attempts looked into at once.
-pub const INHERITED_AT_ONCE: usize = 256;
+/// Pages of inherited attempts, of [`SCAN_PAGE`] each, that are waited for at once: more than three leaders can leave open.
+pub const INHERITED_PAGES_AT_ONCE: usize = 64;
+
+/// Conversations that an owner is asked about in one call: 100 bytes each keep it within a peer's message, and taking over
+/// 10,000 open attempts costs twenty calls.
+pub const HOLDS_ASKED_MAX: usize = 500;
+
+/// Ends of inherited attempts proposed at once by one page.
+pub const INHERITED_PROPOSED_AT_ONCE: usize = 256;
 
 /// How often a leader looks for attempts whose timer has ended without anybody noticing, and how much later than the timer.
 pub const OVERDUE_LOOK: Duration = Duration::from_secs(30);
@@ -43,8 +51,9 @@ pub const OVERDUE_LOOK: Duration = Duration::from_secs(30);
 /// Grace of [`OVERDUE_LOOK`], milliseconds.
 pub const OVERDUE_GRACE_MS: u64 = 15_000;
 
-/// Answers nobody waits for that wait to be committed. Past it they are counted and dropped: a network that sends more of
-/// them than payments is broken, and its transactions are being reversed already.
+/// Pieces of evidence that nobody waits for and that wait to be committed. They wait as long as nobody leads, so that the count
+/// is their only bound; past it they are counted and dropped: a network that sends more stray answers than payments is broken,
+/// and its transactions are being reversed already.
 pub const STRAYS_MAX: usize = 65_536;
 
 /// Pause between two rounds over what may have expired: an authorization is valid for days, minutes do not matter.
@@ -58,3 +67,12 @@ pub const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Days without a leader after which an expired authorization is still found.
 pub const EXPIRY_ABSENCE_DAYS: u32 = 14;
+
+/// Pause between two rounds over what is old: it was kept for months, minutes do not matter.
+pub const RETENTION_ROUND: Duration = Duration::from_secs(600);
+
+/// Rows read, and deletions committed, at once by such a round: they share packs with payments, and must leave them room.
+pub const RETENTION_PAGE: usize = 128;
+
+/// Pause between two pages: about 1,200 transactions a second can be forgotten, a hundred million a day.
+pub const RETENTION_PAUSE: Duration = Duration::from_millis(100);

@@ -1,8 +1,11 @@
 //! Store-and-forward: reversals and advices are repeated, with backoff and jitter, until their network acknowledges them.
 //!
 //! Each link has a task of its own, so that a silent network delays no other. Within a link up to
-//! [`limits::LANES_IN_FLIGHT`] copies are in flight; only the lanes of one transaction wait for each other. What is owed is in
-//! the table; memory holds a window of it.
+//! [`limits::LANES_IN_FLIGHT`] copies are in flight; only the lanes of one transaction wait for each other, as [`turn`] says. A
+//! copy that the network is silent about is still waited for, and no longer takes anybody's place. What is owed is in the
+//! table; memory holds a window of it.
+
+mod turn;
 
 use std::{
     cmp::Reverse,
@@ -15,21 +18,23 @@ use std::{
 };
 
 use switch_domain::{
-    entry::{Command, LaneAnswer, LaneKind, LaneRef},
-    id::{AttemptRef, GatewayId, LinkId, NetworkId, Stan, TransactionId},
+    entry::{Command, LaneAnswer, LaneRef},
+    id::{AttemptRef, GatewayId, LinkId, Stan, TransactionId},
     table::{Key, OwedKind, Row, TableFault},
-    transaction::{Lane, LaneState, Transaction},
+    time::LogTime,
+    transaction::LaneState,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::{Duration, Instant},
 };
 
+use self::turn::{Next, Pace, Tries};
 use super::limits;
 use crate::{
     journal::{Journal, reign::Reign, shared::Wake},
-    link::{self, Delivery, LaneMessage, LinkState, Links},
+    link::{Delivery, LaneMessage, LaneWait, LinkState, Links, NetworkLink},
     security::vault::Vault,
 };
 
@@ -80,19 +85,7 @@ async fn distribute(forward: Forward) {
         if !lines.contains_key(link) {
             let (wakes, taken) = mpsc::channel(limits::WAKES_PER_LINK_MAX);
             let overflowed = Arc::new(AtomicBool::new(true)); // the first look is at the table
-            running.spawn(
-                LinkTask {
-                    forward: forward.clone(),
-                    link: link.clone(),
-                    overflowed: overflowed.clone(),
-                    due: BinaryHeap::new(),
-                    known: HashMap::new(),
-                    cursor: None,
-                    turn: 0,
-                    repeats: 0,
-                }
-                .run(taken),
-            );
+            running.spawn(LinkTask::new(forward.clone(), link.clone(), overflowed.clone()).run(taken));
             lines.insert(link.clone(), Line { wakes, overflowed });
         }
     };
@@ -154,26 +147,27 @@ struct LinkTask {
     overflowed: Arc<AtomicBool>,
     /// When each known transaction is next looked at.
     due: BinaryHeap<Reverse<(Instant, u64, Subject)>>,
-    known: HashMap<Subject, Tries>,
+    known: HashMap<Subject, Known>,
     /// Last trace number of a scan that is not finished.
     cursor: Option<Stan>,
     turn: u64,
-    /// Copies in flight that are not the first of their lane.
-    repeats: usize,
+    /// Room for copies that the network is not silent about.
+    room: Arc<Semaphore>,
+    /// Room among it for those that repeat an earlier copy.
+    repeats: Arc<Semaphore>,
 }
 
-/// Copies of one lane that this process has sent.
-#[derive(Clone, Debug, Default)]
-struct Tries {
-    lane: Option<LaneRef>,
-    count: u32,
+/// A transaction that something may be owed for.
+#[derive(Default)]
+struct Known {
+    tries: Tries,
     in_flight: bool,
-    /// True until the next look: an operator asked for a copy, whatever the state.
-    forced: bool,
+    /// Until the next look: an operator asked for a copy of this one's lane, whatever its state.
+    forced: Option<AttemptRef>,
+    /// Until the next look: something happened, so that there may be a lane of which nobody has sent a copy.
+    is_new: bool,
     /// True where something happened to the transaction during a look: look again.
     woken: bool,
-    /// How long copies of the lane have gone unanswered while the link was in service: what the budget is spent on (R25).
-    spent: Duration,
     /// The one entry of the due times that counts; earlier ones are stale.
     turn: u64,
 }
@@ -184,62 +178,91 @@ enum Looked {
     Done,
     /// Look again at once: the next lane's turn has come, or something changed.
     Again,
+    /// Nothing is due before then.
+    Wait(Instant),
     /// Look again later.
     Later(Duration),
-    /// A copy of this lane went out, and is not acknowledged.
-    Tried(LaneRef, Duration),
+    /// A copy of this lane went out and did not end it; `only` where no other lane can be sent meanwhile.
+    Copied { lane: LaneRef, pace: Pace, only: bool },
+}
+
+/// A copy's place among those in flight on its link: given back once the network has been silent for a moment, so that no other
+/// transaction's reversal waits behind it.
+struct Place {
+    _room: OwnedSemaphorePermit,
+    _repeat: Option<OwnedSemaphorePermit>,
 }
 
 impl LinkTask {
+    fn new(forward: Forward, link: LinkId, overflowed: Arc<AtomicBool>) -> Self {
+        Self {
+            forward,
+            link,
+            overflowed,
+            due: BinaryHeap::new(),
+            known: HashMap::new(),
+            cursor: None,
+            turn: 0,
+            room: Arc::new(Semaphore::new(limits::LANES_IN_FLIGHT)),
+            repeats: Arc::new(Semaphore::new(limits::REPEATS_IN_FLIGHT)),
+        }
+    }
+
     async fn run(mut self, mut wakes: mpsc::Receiver<(AttemptRef, bool)>) {
-        let mut in_flight: JoinSet<(Subject, bool, Looked)> = JoinSet::new();
+        // One for each known transaction at most, and those are bounded.
+        let mut looks: JoinSet<(Subject, Looked)> = JoinSet::new();
         loop {
             if self.overflowed.load(Ordering::Acquire) || self.cursor.is_some() {
                 self.scan();
             }
             let in_service = self.in_service();
-            while in_service && in_flight.len() < limits::LANES_IN_FLIGHT && self.is_due() {
-                let Some(Reverse((_, turn, subject))) = self.due.pop() else { break };
-                let Some(tries) = self.known.get_mut(&subject).filter(|tries| tries.turn == turn) else { continue };
-                if tries.count > 0 && self.repeats >= limits::REPEATS_IN_FLIGHT {
-                    // First copies keep room of their own: what a network never answers must not hold up the rest.
-                    self.schedule(subject, Instant::now() + limits::OUT_OF_SERVICE_LOOK);
-                    continue;
-                }
-                self.repeats += usize::from(tries.count > 0);
-                tries.in_flight = true;
-                let look = look(self.forward.clone(), self.link.clone(), subject.clone(), tries.clone());
-                tries.forced = false;
-                let repeats = tries.count > 0;
-                in_flight.spawn(async move { (subject, repeats, look.await) });
-            }
+            let has_room = !in_service || self.begin(&mut looks);
             let next = match self.due.peek() {
                 Some(_) if !in_service => Instant::now() + limits::OUT_OF_SERVICE_LOOK,
                 Some(Reverse((at, _, _))) => (*at).max(Instant::now()),
                 None => Instant::now() + Duration::from_secs(1),
             };
-            let has_room = in_flight.len() < limits::LANES_IN_FLIGHT;
+            let room = self.room.clone();
             tokio::select! {
                 biased;
-                Some(looked) = in_flight.join_next(), if !in_flight.is_empty() => {
-                    if let Ok((subject, repeats, looked)) = looked {
-                        self.repeats -= usize::from(repeats);
+                Some(looked) = looks.join_next(), if !looks.is_empty() => {
+                    if let Ok((subject, looked)) = looked {
                         self.looked(subject, looked);
                     }
                 }
                 wake = wakes.recv() => match wake {
-                    Some((attempt, forced)) => {
-                        let subject = (attempt.gateway, attempt.id.transaction);
-                        self.learn(subject.clone());
-                        if let Some(tries) = self.known.get_mut(&subject) {
-                            tries.forced |= forced;
-                        }
-                    }
+                    Some((attempt, forced)) => self.wake(attempt, forced),
                     None => return,
                 },
+                _ = room.acquire(), if !has_room => {}
                 () = tokio::time::sleep_until(next), if has_room => {}
             }
         }
+    }
+
+    /// Begins to look at what is due, as far as there is room; false where there is none left.
+    fn begin(&mut self, looks: &mut JoinSet<(Subject, Looked)>) -> bool {
+        while self.due.peek().is_some_and(|Reverse((at, _, _))| *at <= Instant::now()) {
+            let Ok(room) = self.room.clone().try_acquire_owned() else { return false };
+            let Some(Reverse((_, turn, subject))) = self.due.pop() else { return true };
+            let Some(known) = self.known.get_mut(&subject).filter(|known| known.turn == turn) else { continue };
+            let repeat = if known.is_new || known.tries.is_empty() {
+                None
+            } else if let Ok(repeat) = self.repeats.clone().try_acquire_owned() {
+                Some(repeat)
+            } else {
+                // First copies keep room of their own: what a network never answers must not hold up the rest.
+                self.schedule(subject, Instant::now() + limits::OUT_OF_SERVICE_LOOK);
+                continue;
+            };
+            known.in_flight = true;
+            known.is_new = false;
+            let (tries, forced) = (known.tries.clone(), known.forced.take());
+            let look = Look { forward: self.forward.clone(), link: self.link.clone(), subject: subject.clone() };
+            let place = Place { _room: room, _repeat: repeat };
+            looks.spawn(async move { (subject, look.carry_out(&tries, forced, place).await) });
+        }
+        true
     }
 
     fn in_service(&self) -> bool {
@@ -247,8 +270,15 @@ impl LinkTask {
         self.forward.links.get(&self.link).is_none_or(|link| link.state() == LinkState::InService)
     }
 
-    fn is_due(&self) -> bool {
-        self.due.peek().is_some_and(|Reverse((at, _, _))| *at <= Instant::now())
+    fn wake(&mut self, attempt: AttemptRef, forced: bool) {
+        let subject = (attempt.gateway.clone(), attempt.id.transaction);
+        self.learn(subject.clone());
+        if let Some(known) = self.known.get_mut(&subject) {
+            known.is_new = true;
+            if forced {
+                known.forced = Some(attempt);
+            }
+        }
     }
 
     fn learn(&mut self, subject: Subject) {
@@ -256,47 +286,40 @@ impl LinkTask {
             self.overflowed.store(true, Ordering::Release);
             return;
         }
-        let tries = self.known.entry(subject.clone()).or_default();
-        if tries.in_flight {
-            tries.woken = true; // the look under way may have seen the row as it was before
+        let known = self.known.entry(subject.clone()).or_default();
+        if known.in_flight {
+            known.woken = true; // the look under way may have seen the row as it was before
         } else {
             self.schedule(subject, Instant::now());
         }
     }
 
     fn schedule(&mut self, subject: Subject, at: Instant) {
-        let Some(tries) = self.known.get_mut(&subject) else { return };
+        let Some(known) = self.known.get_mut(&subject) else { return };
         self.turn += 1;
-        tries.turn = self.turn;
+        known.turn = self.turn;
         self.due.push(Reverse((at, self.turn, subject)));
     }
 
     fn looked(&mut self, subject: Subject, looked: Looked) {
-        let Some(tries) = self.known.get_mut(&subject) else { return };
-        tries.in_flight = false;
-        let woken = std::mem::take(&mut tries.woken);
+        let Some(known) = self.known.get_mut(&subject) else { return };
+        known.in_flight = false;
+        let woken = std::mem::take(&mut known.woken);
         let now = Instant::now();
         let at = match looked {
-            Looked::Done if woken => now,
-            Looked::Done => {
+            Looked::Done if !woken => {
                 self.known.remove(&subject);
                 return;
             }
-            Looked::Again => now,
+            Looked::Done | Looked::Again => now,
+            Looked::Wait(at) => at,
             Looked::Later(pause) => now + pause,
-            Looked::Tried(lane, repeat_after) => {
-                if tries.lane.as_ref() != Some(&lane) {
-                    *tries = Tries { lane: Some(lane), forced: tries.forced, ..Tries::default() };
-                }
-                tries.count = tries.count.saturating_add(1);
-                let factor = 1_u32.checked_shl(tries.count - 1).unwrap_or(u32::MAX).min(limits::BACKOFF_FACTOR_MAX);
-                let pause = jittered(repeat_after * factor, self.turn);
-                tries.spent = tries.spent.saturating_add(pause);
-                now + pause
+            Looked::Copied { lane, pace, only } => {
+                let due = known.tries.note(lane, pace, now, self.turn);
+                if only { due } else { now }
             }
         };
-        let at = if woken { now } else { at };
-        self.schedule(subject, at);
+        self.schedule(subject, if woken { now } else { at });
     }
 
     /// Takes up what the table owes on this link, as much as there is room for.
@@ -340,163 +363,146 @@ impl LinkTask {
     }
 }
 
-/// A quarter more or less, so that what timed out together does not come back together.
-fn jittered(pause: Duration, turn: u64) -> Duration {
-    let scatter = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48; // 0 to 65535, evenly enough
-    pause.mul_f64(0.75 + scatter as f64 / 131_072.0)
+/// One look at one transaction: sends a copy of the lane whose turn it is and commits what came back.
+struct Look {
+    forward: Forward,
+    link: LinkId,
+    subject: Subject,
 }
 
-/// A lane of a transaction with what its message needs.
-struct Turn<'a> {
-    reference: LaneRef,
-    lane: &'a Lane,
-    network: &'a NetworkId,
-    what: link::LaneKind,
-    repeat_budget_ms: u64,
+/// What a look has decided, so that nothing of the transaction is kept while the network is waited for.
+enum Decided {
+    /// Nothing to send now.
+    Not(Looked),
+    /// The lane's budget is used up.
+    Park(LaneRef, Duration),
+    /// Send this.
+    Send(Box<Copied>),
 }
 
-/// The lane whose turn it is on this link: the first pending one, else the first parked one that may still be tried; one that
-/// the network refused only where an operator forces it.
-fn next_turn<'a>(transaction: &'a Transaction, link: &LinkId, tries: &Tries) -> Option<Turn<'a>> {
-    let mut turns: Vec<Turn<'a>> = Vec::new();
-    let gateway = &transaction.gateway;
-    let first_attempt = transaction.attempt_id(0, transaction.first().last_number());
-    for (index, operation) in transaction.operations.iter().enumerate() {
-        for (number, attempt) in operation.attempts.iter().enumerate() {
-            let Some(reversal) = &attempt.reversal else { continue };
-            if attempt.link == *link {
-                let number = u16::try_from(number + 1).unwrap_or(u16::MAX);
-                let id = transaction.attempt_id(index, number);
-                turns.push(Turn {
-                    reference: LaneRef {
-                        attempt: AttemptRef { gateway: gateway.clone(), id },
-                        kind: LaneKind::Reversal,
-                        generation: reversal.lane.generation,
-                    },
-                    lane: &reversal.lane,
-                    network: &attempt.network,
-                    what: link::LaneKind::Reversal {
-                        original: attempt.identity,
-                        requested: operation.amount,
-                        approved: reversal.approved,
-                        reversed: reversal.lane.amount,
-                        reason: reversal.reason,
-                    },
-                    repeat_budget_ms: u64::from(attempt.terms.repeat_budget_ms),
-                });
-            }
-        }
-        if let Some(advice) = &operation.advice
-            && advice.link == *link
-        {
-            let budget = transaction.first().last_attempt().map_or(0, |attempt| attempt.terms.repeat_budget_ms);
-            turns.push(Turn {
-                reference: LaneRef {
-                    attempt: AttemptRef { gateway: gateway.clone(), id: transaction.attempt_id(index, 1) },
-                    kind: LaneKind::Advice,
-                    generation: advice.lane.generation,
-                },
-                lane: &advice.lane,
-                network: &advice.network,
-                what: link::LaneKind::Advice {
-                    original: AttemptRef { gateway: gateway.clone(), id: first_attempt },
-                    amount: operation.amount,
-                    is_final: operation.final_capture,
-                },
-                repeat_budget_ms: u64::from(budget),
-            });
-        }
-    }
-    turns.sort_by_key(|turn| turn.lane.since);
-    let parked = |turn: &Turn<'_>| turn.lane.state == LaneState::Parked { refused: false };
-    let another = |turn: &Turn<'_>| tries.lane.as_ref() != Some(&turn.reference);
-    let refused = |turn: &Turn<'_>| tries.forced && turn.lane.state == LaneState::Parked { refused: true };
-    let position = turns
-        .iter()
-        .position(|turn| turn.lane.state == LaneState::Pending)
-        .or_else(|| turns.iter().position(refused))
-        .or_else(|| turns.iter().position(|turn| parked(turn) && another(turn)))
-        .or_else(|| turns.iter().position(parked))?;
-    Some(turns.swap_remove(position))
-}
-
-/// Looks at one transaction: sends a copy of the lane whose turn it is and commits what came back.
-async fn look(forward: Forward, link: LinkId, subject: Subject, tries: Tries) -> Looked {
-    let (gateway, id) = &subject;
-    let transaction = match forward.journal.transaction(gateway, *id) {
-        Ok(Some(transaction)) => transaction,
-        Ok(None) | Err(_) => return Looked::Done,
-    };
-    let Some(turn) = next_turn(&transaction, &link, &tries) else { return Looked::Done };
-    let sent = forward.reign.now();
-    let standing = forward.journal.standing();
-    let profile = standing.network(turn.network);
-    let repeat_after = Duration::from_millis(u64::from(profile.map_or(10_000, |network| network.repeat_after_ms)));
-    let pending = turn.lane.state == LaneState::Pending;
-    // Only copies that went unanswered spend the budget: an outage in which nothing could be sent does not park (R25).
-    let earlier = tries.lane.as_ref() == Some(&turn.reference) && tries.count > 0;
-    let budget = Duration::from_millis(turn.repeat_budget_ms);
-    if pending && earlier && !budget.is_zero() && tries.spent > budget {
-        return match forward.journal.propose(Command::Park(turn.reference.clone())).await {
-            Ok(_) => again_or_tried(&forward, &subject, &link, turn.reference, repeat_after),
-            Err(_) => Looked::Later(limits::COMMIT_RETRY),
-        };
-    }
-    let Some(sealed) = transaction.card.sealed.as_ref() else {
-        tracing::error!(transaction = %id, "something is owed, but the card data is gone");
-        return Looked::Later(repeat_after * limits::PARKED_FACTOR);
-    };
-    let card = match forward.vault.unseal(sealed, gateway, *id) {
-        Ok(card) => card,
-        Err(error) => {
-            tracing::error!(transaction = %id, %error, "something is owed, but the vault cannot open its card data");
-            return Looked::Later(repeat_after * limits::PARKED_FACTOR);
-        }
-    };
-    // Its own link, or another one to the same network where that is no longer served.
-    let served = forward.links.get(&link).or_else(|| forward.links.of_network(turn.network));
-    let Some(served) = served else { return Looked::Later(repeat_after) };
-    let message = LaneMessage {
-        attempt: turn.reference.attempt.clone(),
-        identity: turn.lane.identity,
-        repeat: earlier || turn.lane.maker != forward.reign.leader || !pending,
-        kind: turn.what,
-        currency: transaction.currency,
-        merchant: transaction.merchant.id.clone(),
-        terminal: transaction.merchant.terminal.clone(),
-        acquirer: transaction.merchant.acquirer.clone(),
-        card,
-    };
-    let patience = repeat_after.max(limits::ACKNOWLEDGEMENT_MIN);
-    match served.deliver(message, Instant::now() + patience).await {
-        Delivery::Answered(verdict) => {
-            let answer = LaneAnswer { lane: turn.reference.clone(), verdict, sent };
-            match forward.journal.propose(Command::LaneAnswer(answer)).await {
-                // Either it is final and the next lane's turn has come, or it must be asked again, after a pause.
-                Ok(_) => again_or_tried(&forward, &subject, &link, turn.reference, repeat_after),
-                // It went out all the same: the next copy is a repeat (R14).
-                Err(_) => Looked::Tried(turn.reference, limits::COMMIT_RETRY),
-            }
-        }
-        Delivery::NotSent => Looked::Later(limits::OUT_OF_SERVICE_LOOK * 4),
-        Delivery::Unanswered if pending => Looked::Tried(turn.reference, repeat_after),
-        Delivery::Unanswered => Looked::Later(repeat_after * limits::PARKED_FACTOR),
-    }
-}
-
-/// What is next after something was committed about a lane.
-fn again_or_tried(
-    forward: &Forward,
-    subject: &Subject,
-    link: &LinkId,
+/// A copy on its way.
+struct Copied {
+    over: Arc<dyn NetworkLink>,
+    message: LaneMessage,
     lane: LaneRef,
+    /// When it is sent, in log time.
+    sent: LogTime,
     repeat_after: Duration,
-) -> Looked {
-    let Ok(Some(transaction)) = forward.journal.transaction(&subject.0, subject.1) else { return Looked::Done };
-    match next_turn(&transaction, link, &Tries::default()) {
-        None => Looked::Done,
-        Some(turn) if turn.lane.state != LaneState::Pending => Looked::Later(repeat_after * limits::PARKED_FACTOR),
-        Some(turn) if turn.reference == lane => Looked::Tried(lane, repeat_after),
-        Some(_) => Looked::Again,
+    is_parked: bool,
+    only: bool,
+}
+
+impl Look {
+    async fn carry_out(&self, tries: &Tries, forced: Option<AttemptRef>, place: Place) -> Looked {
+        let copied = match self.decide(tries, forced.as_ref()) {
+            Decided::Not(looked) => return looked,
+            Decided::Park(lane, repeat_after) => {
+                return match self.forward.journal.propose(Command::Park(lane.clone())).await {
+                    Ok(_) => self.after(lane, repeat_after),
+                    Err(_) => Looked::Later(limits::COMMIT_RETRY),
+                };
+            }
+            Decided::Send(copied) => *copied,
+        };
+        let Copied { over, message, lane, sent, repeat_after, is_parked, only } = copied;
+        let wait = LaneWait::until(Instant::now() + repeat_after.max(limits::ACKNOWLEDGEMENT_MIN));
+        let delivering = over.deliver(message, wait);
+        tokio::pin!(delivering);
+        let delivery = tokio::select! {
+            biased; // the link first: it must have given back its own place before another copy asks for one
+            delivery = &mut delivering => delivery,
+            () = tokio::time::sleep_until(wait.silent_at) => {
+                drop(place);
+                delivering.await // its answer counts all the same, whenever it comes
+            }
+        };
+        match delivery {
+            Delivery::Answered(verdict) => {
+                let answer = LaneAnswer { lane: lane.clone(), verdict, sent };
+                match self.forward.journal.propose(Command::LaneAnswer(answer)).await {
+                    // Either it is final and the next lane's turn has come, or it must be asked again, after a pause.
+                    Ok(_) => self.after(lane, repeat_after),
+                    // It went out all the same: the next copy is a repeat (R14).
+                    Err(_) => Looked::Copied { lane, pace: Pace::Backoff(limits::COMMIT_RETRY), only },
+                }
+            }
+            Delivery::NotSent => Looked::Later(limits::OUT_OF_SERVICE_LOOK * 4),
+            Delivery::Unanswered => Looked::Copied { lane, pace: pace(repeat_after, is_parked), only },
+        }
     }
+
+    fn decide(&self, tries: &Tries, forced: Option<&AttemptRef>) -> Decided {
+        let Self { forward, link, subject: (gateway, id) } = self;
+        let transaction = match forward.journal.transaction(gateway, *id) {
+            Ok(Some(transaction)) => transaction,
+            Ok(None) | Err(_) => return Decided::Not(Looked::Done),
+        };
+        let (turn, only) = match turn::next(&transaction, link, tries, forced, Instant::now()) {
+            Next::Send(turn, only) => (turn, only),
+            Next::Wait(at) => return Decided::Not(Looked::Wait(at)),
+            Next::Nothing => return Decided::Not(Looked::Done),
+        };
+        let standing = forward.journal.standing();
+        let profile = standing.network(turn.network);
+        let repeat_after = Duration::from_millis(u64::from(profile.map_or(10_000, |network| network.repeat_after_ms)));
+        let is_parked = turn.lane.state != LaneState::Pending;
+        // Only copies that went unacknowledged spend the budget: an outage in which nothing could be sent does not park (R25).
+        let budget = Duration::from_millis(turn.repeat_budget_ms);
+        if !is_parked && !budget.is_zero() && tries.spent(&turn.reference) > budget {
+            return Decided::Park(turn.reference, repeat_after);
+        }
+        let slow = || Decided::Not(Looked::Later(repeat_after * limits::PARKED_FACTOR));
+        let Some(sealed) = transaction.card.sealed.as_ref() else {
+            tracing::error!(transaction = %id, "something is owed, but the card data is gone");
+            return slow();
+        };
+        let card = match forward.vault.unseal(sealed, gateway, *id) {
+            Ok(card) => card,
+            Err(error) => {
+                tracing::error!(transaction = %id, %error, "something is owed, but the vault cannot open its card data");
+                return slow();
+            }
+        };
+        // Its own link, or another one to the same network where that is no longer served.
+        let over = forward.links.get(link).or_else(|| forward.links.of_network(turn.network));
+        let Some(over) = over else { return Decided::Not(Looked::Later(repeat_after)) };
+        // What was answered before, by whatever process, was sent before (R14).
+        let repeat = tries.has_sent(&turn.reference)
+            || turn.lane.doubted_once
+            || turn.lane.maker != forward.reign.leader
+            || is_parked;
+        let message = LaneMessage {
+            attempt: turn.reference.attempt.clone(),
+            identity: turn.lane.identity,
+            repeat,
+            kind: turn.what,
+            currency: transaction.currency,
+            merchant: transaction.merchant.id.clone(),
+            terminal: transaction.merchant.terminal.clone(),
+            acquirer: transaction.merchant.acquirer.clone(),
+            card,
+        };
+        let (lane, sent) = (turn.reference, forward.reign.now());
+        Decided::Send(Box::new(Copied { over, message, lane, sent, repeat_after, is_parked, only }))
+    }
+
+    /// What is next after something was committed about a lane.
+    fn after(&self, lane: LaneRef, repeat_after: Duration) -> Looked {
+        let Ok(Some(transaction)) = self.forward.journal.transaction(&self.subject.0, self.subject.1) else {
+            return Looked::Done;
+        };
+        let ready = turn::sendable(turn::owed(&transaction, &self.link));
+        match ready.iter().find(|turn| turn.reference == lane) {
+            Some(turn) => {
+                let pace = pace(repeat_after, turn.lane.state != LaneState::Pending);
+                Looked::Copied { lane, pace, only: ready.len() == 1 }
+            }
+            None if ready.is_empty() => Looked::Done,
+            None => Looked::Again,
+        }
+    }
+}
+
+fn pace(repeat_after: Duration, is_parked: bool) -> Pace {
+    if is_parked { Pace::Slow(repeat_after * limits::PARKED_FACTOR) } else { Pace::Backoff(repeat_after) }
 }

@@ -1,11 +1,13 @@
 //! Getting evidence committed.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use switch_domain::{
     entry::Command,
     id::{AttemptRef, Owner},
 };
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
 use crate::journal::{Journal, Lost};
 
@@ -15,29 +17,45 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The way to the other nodes.
 #[async_trait]
 pub trait Courier: Send + Sync {
-    /// Hands evidence to the leader; true once the leader has committed it.
-    async fn carry(&self, command: &Command, deadline: Instant) -> bool;
+    /// Hands evidence to the leader; true once the leader has committed it. Ends within seconds.
+    async fn carry(&self, command: &Command) -> bool;
 
-    /// Asks an attempt's owner whether it still holds the conversation; `None` where it cannot be reached.
-    async fn holds(&self, owner: Owner, attempt: &AttemptRef) -> Option<bool>;
+    /// Asks an owner which of these conversations it still holds, [`super::limits::HOLDS_ASKED_MAX`] at most; `None` where it
+    /// cannot be reached. Ends within seconds.
+    async fn holds(&self, owner: Owner, attempts: &[AttemptRef]) -> Option<HashSet<AttemptRef>>;
 }
 
-/// Commits evidence here or through the leader, until it is committed or the time is over; true once it is. Evidence may be
-/// committed twice: the book takes the first and ignores the second.
-pub async fn carry(journal: &Journal, courier: &dyn Courier, command: &Command, until: Instant) -> bool {
-    loop {
-        match journal.propose(command.clone()).await {
-            Ok(_) => return true,
-            Err(Lost::NotTaken) => {
-                if courier.carry(command, until).await {
-                    return true;
-                }
-            }
-            Err(Lost::Unknown) => {}
-        }
-        if Instant::now() + PAUSE > until {
-            return false;
-        }
+/// Commits evidence here or through the leader, however long nobody leads: evidence that is dropped may be money that nobody
+/// gives back (R4, R13). Who calls bounds how much of it waits. Evidence may be committed twice: the book takes the first and
+/// ignores the second.
+pub async fn carry(journal: &Journal, courier: &dyn Courier, command: &Command) {
+    until_taken(|| offer(journal, courier, command)).await;
+}
+
+async fn offer(journal: &Journal, courier: &dyn Courier, command: &Command) -> bool {
+    match journal.propose(command.clone()).await {
+        Ok(_) => true,
+        Err(Lost::NotTaken) => courier.carry(command).await,
+        Err(Lost::Unknown) => false,
+    }
+}
+
+async fn until_taken<Offered: Future<Output = bool>>(mut offer: impl FnMut() -> Offered) {
+    while !offer().await {
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn r4_r13_evidence_waits_for_a_leader_however_long_that_takes() {
+        let (began, hour) = (Instant::now(), Duration::from_secs(3600));
+        until_taken(|| std::future::ready(began.elapsed() >= hour)).await;
+        assert!(began.elapsed() < hour + 2 * PAUSE, "and no longer: {:?}", began.elapsed());
     }
 }

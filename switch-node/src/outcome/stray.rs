@@ -1,5 +1,6 @@
-//! Answers that nobody waits for: late, duplicate, or of an attempt that another process opened. Evidence all the same: the
-//! term alone never rejects it (R4).
+//! Evidence that no flow waits for: answers that are late, duplicate, or of an attempt that another process opened, and requests
+//! that left too late. The term alone never rejects it (R4), and it waits for a leader as long as this process lives; what
+//! bounds it is the count.
 
 use std::sync::Arc;
 
@@ -20,26 +21,35 @@ use crate::{
     telemetry,
 };
 
-/// How long a stray answer is carried to a leader.
-const CARRY: Duration = Duration::from_secs(60);
+/// A piece of evidence and the attempt that it is about.
+type Stray = (AttemptRef, Command);
 
-/// Takes what links tell on their own.
+/// Takes what links and the gate tell on their own.
 pub struct Strays {
-    queue: mpsc::Sender<(AttemptRef, NetworkAnswer)>,
+    queue: mpsc::Sender<Stray>,
 }
 
 impl Strays {
     /// The taker, and the queue that [`record`] works off.
-    pub fn new() -> (Arc<Self>, mpsc::Receiver<(AttemptRef, NetworkAnswer)>) {
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<Stray>) {
         let (queue, strays) = mpsc::channel(limits::STRAYS_MAX);
         (Arc::new(Self { queue }), strays)
+    }
+
+    /// A request left after its deadline or lease: whatever acknowledged its reversal before proves nothing (R13).
+    pub fn late_send(&self, attempt: &AttemptRef) {
+        tracing::warn!(%attempt, "a request left after its deadline or lease; it will be reversed once more");
+        if self.queue.try_send((attempt.clone(), Command::LateSend(attempt.clone()))).is_err() {
+            tracing::error!(%attempt, "too much evidence waits for a leader: a late request is not recorded");
+        }
     }
 }
 
 impl LinkEvents for Strays {
     fn stray_answer(&self, link: &LinkId, attempt: AttemptRef, answer: NetworkAnswer) {
         telemetry::stray_answer(link);
-        if self.queue.try_send((attempt, answer)).is_err() {
+        let command = Command::Answer(Box::new(AnswerEvidence { attempt: attempt.clone(), answer }));
+        if self.queue.try_send((attempt, command)).is_err() {
             telemetry::stray_dropped(link);
         }
     }
@@ -68,18 +78,41 @@ const FIRST_COMMITS_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two looks: about as long as a commit takes.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Commits stray answers, one after another.
+/// Commits evidence, one piece after another.
 pub async fn record(
     journal: Journal,
     courier: Arc<dyn Courier>,
     conversations: Arc<Conversations>,
-    mut strays: mpsc::Receiver<(AttemptRef, NetworkAnswer)>,
+    mut strays: mpsc::Receiver<Stray>,
 ) {
-    while let Some((attempt, answer)) = strays.recv().await {
+    while let Some((attempt, command)) = strays.recv().await {
         after_the_first(&conversations, &attempt).await;
-        let command = Command::Answer(Box::new(AnswerEvidence { attempt: attempt.clone(), answer }));
-        if !carry(&journal, courier.as_ref(), &command, Instant::now() + CARRY).await {
-            tracing::warn!(%attempt, "a stray answer could not be recorded");
+        carry(&journal, courier.as_ref(), &command).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switch_domain::id::{AttemptId, GatewayId, TransactionId};
+
+    use super::*;
+
+    #[test]
+    fn r13_what_waits_is_bounded_by_its_count_and_the_first_are_kept() {
+        let (strays, mut queue) = Strays::new();
+        let gateway = GatewayId::parse("shop").expect("an id");
+        let attempt = |number: usize| {
+            let transaction = TransactionId::from_number(number as u128);
+            AttemptRef { gateway: gateway.clone(), id: AttemptId { transaction, operation: 0, number: 1 } }
+        };
+        for number in 0..limits::STRAYS_MAX {
+            strays.late_send(&attempt(number));
         }
+        strays.late_send(&attempt(limits::STRAYS_MAX));
+        for number in 0..limits::STRAYS_MAX {
+            let (kept, command) = queue.try_recv().expect("it is kept");
+            assert_eq!((&kept, command), (&attempt(number), Command::LateSend(attempt(number))));
+        }
+        assert!(queue.try_recv().is_err(), "one too many");
     }
 }

@@ -79,9 +79,10 @@ pub fn plan(standing: &Arc<Standing>, pan: &Pan, authorization: &Authorization) 
     })
 }
 
-/// The way of a follow-up: back to the network that decided its original, and nowhere else.
+/// The way of a follow-up: back to the network where its original stands, and nowhere else.
 pub fn return_to(standing: &Arc<Standing>, original: &Transaction) -> Option<Itinerary> {
-    let network = original.first().last_attempt()?.network.clone();
+    let (_, standing_attempt) = original.first().standing_attempt()?;
+    let network = standing_attempt.network.clone();
     let route = RouteId::parse("follow-up").ok()?;
     Some(Itinerary {
         standing: standing.clone(),

@@ -20,6 +20,7 @@ use std::{
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use switch_domain::{
+    authorization::Authorization,
     card::{Card, CardToken, Expiry, Pan, Sealed, Sensitive, filter_icc_data},
     id::{GatewayId, MerchantId, RequestId, TerminalId, TransactionId},
     money::{Amount, Currency},
@@ -81,6 +82,20 @@ pub struct FingerprintParts<'a> {
 }
 
 impl<'a> FingerprintParts<'a> {
+    /// A payment, or the verification of a card.
+    #[must_use]
+    pub fn payment(authorization: &'a Authorization, pan: &'a Pan) -> Self {
+        Self {
+            amount: authorization.amount,
+            currency: Some(authorization.currency),
+            pan: Some(pan),
+            merchant: Some(&authorization.merchant.id),
+            terminal: Some(&authorization.merchant.terminal),
+            capture_mode: Some(authorization.capture_mode),
+            ..Self::of(if authorization.verification { Method::Verify } else { Method::Authorize })
+        }
+    }
+
     /// An increment, a capture that is not final, or a refund.
     #[must_use]
     pub fn follow_up(method: Method, amount: Amount, currency: Currency, original: TransactionId) -> Self {

@@ -19,7 +19,7 @@ use std::{any::Any, io, ops::Bound, path::PathBuf};
 use switch_domain::table::TableFault;
 use thiserror::Error;
 
-use crate::journal::codec::CodecFault;
+use crate::codec::CodecFault;
 
 pub use self::{
     disk::FjallStore,

@@ -5,7 +5,7 @@ use std::{ops::Bound, sync::Arc};
 use switch_domain::table::{Key, Row, TableFault};
 
 use super::{StoreFault, StoreReader, Stored};
-use crate::journal::codec::{OWN, decode_key, decode_row, encode_key};
+use crate::codec::{OWN, decode_key, decode_row, encode_key};
 
 /// Reads rows as committed. Cheap to clone; follows a replacement of the table.
 #[derive(Clone)]

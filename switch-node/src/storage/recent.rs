@@ -73,7 +73,7 @@ mod tests {
     use switch_domain::table::Row;
 
     use super::*;
-    use crate::journal::codec::tests::a_transaction;
+    use crate::codec::tests::a_transaction;
 
     #[test]
     fn the_oldest_writes_go_first_and_a_rewrite_is_young() {

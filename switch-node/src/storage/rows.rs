@@ -15,7 +15,7 @@ use super::{
     reader::{as_slice, decode_pair, encode_bounds},
     recent::Recent,
 };
-use crate::journal::codec::{decode_row, encode_key, encode_row};
+use crate::codec::{decode_row, encode_key, encode_row};
 
 /// The table with the writes of one batch.
 pub struct Rows {
@@ -42,9 +42,15 @@ impl Rows {
         self.store.get(key)
     }
 
-    /// Writes beside the rows, in the same commit. The key must begin with [`crate::journal::codec::OWN`] or a greater byte.
+    /// Writes beside the rows, in the same commit. The key must begin with [`crate::codec::OWN`] or a greater byte.
     pub fn put_raw(&mut self, key: &[u8], value: Vec<u8>) {
         self.raw.push((key.to_vec(), value));
+    }
+
+    /// Forgets what was written since the last commit.
+    pub fn forget(&mut self) {
+        self.pending.clear();
+        self.raw.clear();
     }
 
     /// Commits what was written since the last commit, all of it or nothing.
@@ -102,8 +108,7 @@ impl Rows {
         replacement: Box<dyn StoreReplacement>,
         last: Vec<(Vec<u8>, Vec<u8>)>,
     ) -> Result<(), StoreFault> {
-        self.pending.clear();
-        self.raw.clear();
+        self.forget();
         self.recent.clear();
         replacement.adopt(last)
     }

@@ -24,7 +24,7 @@ use super::{
     FjallStore, MemoryStore, Rows, Store, StoreFault, StoreReplacement, StoreView, Stored, Write,
     disk::install::Replacement, frames, frames::FrameParser, limits,
 };
-use crate::journal::codec::tests::{a_transaction, strategies};
+use crate::codec::tests::{a_transaction, strategies};
 
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
@@ -453,8 +453,8 @@ fn what_was_kept_in_memory_is_forgotten_with_the_old_table() {
 #[test]
 fn a_damaged_row_is_a_fault_and_not_a_missing_row() {
     let mut store = MemoryStore::new();
-    let key = crate::journal::codec::encode_key(&Key::Clock);
-    store.commit(vec![(key, Some(crate::journal::codec::encode_row(&Row::Sum(Amount::ZERO))))]).expect("a commit");
+    let key = crate::codec::encode_key(&Key::Clock);
+    store.commit(vec![(key, Some(crate::codec::encode_row(&Row::Sum(Amount::ZERO))))]).expect("a commit");
     let fault = "table: the row does not belong under its key";
     assert_eq!(store.reader().get(&Key::Clock).map_err(|fault| fault.0), Err(fault.to_owned()));
     assert_eq!(Rows::new(Box::new(store)).get(&Key::Clock).map_err(|fault| fault.0), Err(fault.to_owned()));

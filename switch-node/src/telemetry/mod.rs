@@ -33,6 +33,7 @@ const RPC_DURATION: &str = "payswitch_rpc_duration_seconds";
 const PACK_COMMANDS: &str = "payswitch_journal_pack_commands";
 const APPLIED_INDEX: &str = "payswitch_raft_applied_index";
 const LOG_TIME_SKEW: &str = "payswitch_log_time_skew_seconds";
+const CLOCK_DISAGREEMENT: &str = "payswitch_clock_disagreement";
 const IS_LEADER: &str = "payswitch_raft_is_leader";
 const HAS_LEADER: &str = "payswitch_raft_has_leader";
 const LEADER_CHANGES: &str = "payswitch_raft_leader_changes_total";
@@ -54,6 +55,7 @@ pub const METRICS: &[Metric] = &[
     Metric { name: PACK_COMMANDS, kind: Kind::Histogram, unit: Unit::Count, meaning: "Commands in one proposed pack" },
     Metric { name: APPLIED_INDEX, kind: Kind::Gauge, unit: Unit::Count, meaning: "Last log index applied to the table" },
     Metric { name: LOG_TIME_SKEW, kind: Kind::Gauge, unit: Unit::Seconds, meaning: "Wall clock minus log time on the leader; far from zero an operator must look at the clocks" },
+    Metric { name: CLOCK_DISAGREEMENT, kind: Kind::Gauge, unit: Unit::Count, meaning: "1 while a wall clock that was over an hour away from log time waits for an operator; nothing old is deleted meanwhile" },
     Metric { name: IS_LEADER, kind: Kind::Gauge, unit: Unit::Count, meaning: "1 while this node leads and has applied everything before its term" },
     Metric { name: HAS_LEADER, kind: Kind::Gauge, unit: Unit::Count, meaning: "1 while this node knows a leader" },
     Metric { name: LEADER_CHANGES, kind: Kind::Counter, unit: Unit::Count, meaning: "Changes of the leader seen by this node" },
@@ -120,6 +122,11 @@ pub fn node(applied: u64, leads: bool, has_leader: bool, conversations: usize, s
     gauge!(HAS_LEADER).set(f64::from(u8::from(has_leader)));
     gauge!(CONVERSATIONS).set(conversations as f64);
     gauge!(LOG_TIME_SKEW).set(skew_seconds.unwrap_or(0.0));
+}
+
+/// Whether a disagreement of clocks waits for an operator (R8).
+pub fn clock(disagrees: bool) {
+    gauge!(CLOCK_DISAGREEMENT).set(f64::from(u8::from(disagrees)));
 }
 
 /// The leader changed.

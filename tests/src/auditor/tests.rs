@@ -683,6 +683,25 @@ fn nodes_that_hold_different_states() {
 }
 
 #[test]
+fn answers_alone_show_what_contradicts_itself_and_vouch_for_nothing() {
+    let mut world = World::new();
+    world.evidence.records.clear();
+    world.evidence.networks.clear();
+    world.evidence.exports.clear();
+    let report = audit(&world.evidence, Scope::Answers);
+    assert_eq!(report.verdict, Verdict::Unknown, "{}", report.in_words());
+    assert_eq!(report.unknown[0].invariant, "S2");
+
+    // Another answer to the same key is wrong, whatever the books say.
+    let mut again = world.evidence.calls[0].clone();
+    let Outcome::Ok { told, .. } = &mut again.outcome else { panic!("the first call is answered") };
+    told.decision = Decision::Declined;
+    world.evidence.calls.push(again);
+    let report = audit(&world.evidence, Scope::Answers);
+    assert_eq!((report.verdict, report.counts.contains_key("S4")), (Verdict::Invalid, true), "{}", report.in_words());
+}
+
+#[test]
 fn what_a_network_complains_about() {
     let broken = broken_by(|world| {
         world.books().complaints.push(("REQUEST_TWICE".into(), "attempt-0".into(), "two copies".into()));
@@ -715,6 +734,13 @@ fn an_open_attempt_leaves_the_verdict_open() {
 fn an_advice_that_is_still_owed_leaves_the_verdict_open() {
     let report = unknown_by(|world| world.evidence.records[CAPTURED].operations[1].advice = NetworkState::Pending);
     assert_eq!(report.unknown_minor_units.get(EUR), Some(&600));
+}
+
+#[test]
+fn an_advice_that_an_operator_closed_is_owed_no_more() {
+    let mut world = World::new();
+    world.evidence.records[CAPTURED].operations[1].advice = NetworkState::Resolved;
+    assert_eq!(world.judge().verdict, Verdict::Valid, "{}", world.judge().in_words());
 }
 
 #[test]

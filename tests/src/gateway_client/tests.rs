@@ -312,10 +312,10 @@ async fn a_refusal_after_a_doubt_does_not_end_the_doubt() {
     let play = Play::begin().await;
     play.script(
         0,
-        &[Next::Refuse(Code::Unknown, "OUTCOME_UNKNOWN"), Next::Refuse(Code::PermissionDenied, "GATEWAY_DISABLED")],
+        &[Next::Refuse(Code::Unknown, "OUTCOME_UNKNOWN"), Next::Refuse(Code::PermissionDenied, "UNKNOWN_PRINCIPAL")],
     );
     let error = play.gateway.ask(&payment("a")).await.expect_err("refused");
-    assert_eq!((&*error.reason, error.definite, error.calls), ("GATEWAY_DISABLED", false, 2));
+    assert_eq!((&*error.reason, error.definite, error.calls), ("UNKNOWN_PRINCIPAL", false, 2));
 }
 
 #[tokio::test]

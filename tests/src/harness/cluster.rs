@@ -45,7 +45,7 @@ pub struct Builder {
     timing: Timing,
     consensus: Consensus,
     log_level: String,
-    extra_config: String,
+    extra_config: Vec<String>,
     environment: Vec<(String, String)>,
     edits: Vec<Edit>,
     folder: Option<std::path::PathBuf>,
@@ -77,10 +77,9 @@ impl Builder {
         self
     }
 
-    /// Lines for every node's configuration file, behind the last table: whole tables.
-    pub fn config(mut self, tables: &str) -> Self {
-        self.extra_config.push_str(tables);
-        self.extra_config.push('\n');
+    /// Options for every node's configuration file, as TOML: they go into its tables, in the place of what stands there.
+    pub fn config(mut self, options: &str) -> Self {
+        self.extra_config.push(options.to_owned());
         self
     }
 
@@ -188,7 +187,7 @@ pub struct Cluster {
     connections: usize,
     consensus: Consensus,
     log_level: String,
-    extra_config: String,
+    extra_config: Vec<String>,
     environment: Vec<(String, String)>,
     initial_voters: usize,
     pki: Pki,
@@ -219,7 +218,7 @@ impl Cluster {
             timing: Timing::default(),
             consensus: Consensus { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 800 },
             log_level: "info".to_owned(),
-            extra_config: String::new(),
+            extra_config: Vec::new(),
             environment: Vec::new(),
             edits: Vec::new(),
             folder: None,
@@ -301,6 +300,11 @@ impl Cluster {
     /// The certificate of an operator.
     pub fn operator_tls(&self) -> &TlsFiles {
         &self.operator
+    }
+
+    /// The certificate of another operator: some things take two persons (R25).
+    pub fn another_operator(&self, name: &str) -> anyhow::Result<TlsFiles> {
+        Ok(files(&self.pki, Plane::Operators, &self.pki.operator(name)?))
     }
 
     /// The certificate of a gateway of the default directory.
@@ -434,9 +438,19 @@ impl Cluster {
         });
     }
 
-    /// Starts every node that does not run.
+    /// Starts every node that does not run and is not retired.
     pub fn start_all(&self) -> anyhow::Result<()> {
-        self.nodes.iter().try_for_each(Node::start)
+        self.staying().try_for_each(Node::start)
+    }
+
+    /// Kills node `number` for good: it is not started again, and neither waited for nor asked when the cluster is judged.
+    pub fn retire(&self, number: usize) {
+        self.node(number).retire();
+    }
+
+    /// Nodes that are not retired.
+    fn staying(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| !node.is_retired())
     }
 
     /// Kills node `number` and removes everything it wrote to its disk.
@@ -453,25 +467,26 @@ impl Cluster {
         Ok(self.nodes.len())
     }
 
-    /// Waits until nothing is under way and nothing is owed but what is parked, on every node alike.
+    /// Waits until nothing is under way and nothing is owed but what is parked, on every node alike that is not retired.
     pub async fn rest(&self) -> anyhow::Result<()> {
         let rests = || async {
             if let Err(dead) = self.assert_alive() {
                 return Ok(Err(dead));
             }
-            let statuses = self.statuses().await;
-            anyhow::ensure!(statuses.iter().all(Option::is_some), "not every node answers");
-            collect::at_rest(&statuses.into_iter().flatten().collect::<Vec<_>>()).map(Ok)
+            let statuses: Vec<_> = self.statuses().await.into_iter().flatten().collect();
+            anyhow::ensure!(statuses.len() == self.staying().count(), "not every node answers");
+            collect::at_rest(&statuses).map(Ok)
         };
         eventually(REST_WITHIN, "everything owed is acknowledged", rests).await?
     }
 
-    /// Starts what does not run, waits for rest, and judges everything. The evidence stays in the folder.
+    /// Starts what does not run, waits for rest, and judges everything with every node that is not retired. The evidence stays in
+    /// the folder.
     pub async fn audit(&self) -> anyhow::Result<Report> {
         self.start_all()?;
         self.ready().await?;
         self.rest().await?;
-        let operators: Vec<OperatorClient> = self.nodes.iter().map(|node| node.operator().clone()).collect();
+        let operators: Vec<OperatorClient> = self.staying().map(|node| node.operator().clone()).collect();
         let sandbox = self.sandbox.as_ref().map(Sandbox::control);
         let evidence = collect::evidence(&self.history, &operators, sandbox.as_ref()).await?;
         let report = auditor::audit(&evidence, Scope::Everything);

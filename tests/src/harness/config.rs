@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
+use toml::{Table, Value};
 
 use crate::channel::TlsFiles;
 
@@ -58,8 +60,35 @@ pub(super) struct Log {
 }
 
 impl NodeConfig {
-    /// Writes the file with `extra` lines behind it: whole tables, since they follow the last one.
-    pub(super) fn write(&self, path: &Path, extra: &str) -> anyhow::Result<()> {
-        Ok(std::fs::write(path, format!("{}\n{extra}\n", toml::to_string(self)?))?)
+    /// Writes the file, with the options of `extra` in the place of its own.
+    pub(super) fn write(&self, path: &Path, extra: &[String]) -> anyhow::Result<()> {
+        let mut config = Table::try_from(self)?;
+        for options in extra {
+            overlay(&mut config, options.parse().with_context(|| format!("not TOML: {options}"))?);
+        }
+        Ok(std::fs::write(path, toml::to_string(&config)?)?)
+    }
+}
+
+/// Puts every option over that of the same name, table by table.
+fn overlay(config: &mut Table, options: Table) {
+    for (name, option) in options {
+        match (config.get_mut(&name), option) {
+            (Some(Value::Table(under)), Value::Table(over)) => overlay(under, over),
+            (_, option) => drop(config.insert(name, option)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_go_into_their_table_beside_those_that_stand_there() {
+        let mut config: Table = "a = 1\n[consensus]\nheartbeat_ms = 100\nkeep = 2".parse().expect("TOML");
+        overlay(&mut config, "b = 3\n[consensus]\nheartbeat_ms = 50\n[log]\nlevel = 'warn'".parse().expect("TOML"));
+        let all = "a = 1\nb = 3\n[consensus]\nheartbeat_ms = 50\nkeep = 2\n[log]\nlevel = 'warn'";
+        assert_eq!(config, all.parse().expect("TOML"));
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn default(pki: &Pki, networks: &[(String, String, String)], timing: 
         networks: networks.iter().map(|(name, ..)| network(name, timing)).collect(),
         links: networks.iter().map(|(name, address, host)| link(name, address, host)).collect(),
         routes: routes(networks),
+        retention_days: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -27,6 +28,7 @@ pub struct Node {
     environment: Vec<(String, String)>,
     operator: OperatorClient,
     process: Mutex<Option<Process>>,
+    retired: AtomicBool,
 }
 
 impl Node {
@@ -39,10 +41,19 @@ impl Node {
     ) -> Self {
         let config_path = folder.join(format!("node-{number}.toml"));
         let folder = folder.to_owned();
-        Self { number, folder, config_path, config, environment, operator, process: Mutex::new(None) }
+        Self {
+            number,
+            folder,
+            config_path,
+            config,
+            environment,
+            operator,
+            process: Mutex::new(None),
+            retired: AtomicBool::new(false),
+        }
     }
 
-    pub(super) fn write_config(&self, extra: &str) -> anyhow::Result<()> {
+    pub(super) fn write_config(&self, extra: &[String]) -> anyhow::Result<()> {
         self.config.write(&self.config_path, extra)
     }
 
@@ -91,8 +102,9 @@ impl Node {
         &self.operator
     }
 
-    /// Starts it; it may already run.
+    /// Starts it; it may already run. An error where it is retired.
     pub fn start(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.is_retired(), "node {} is retired", self.number);
         let mut process = self.process.lock();
         if process.as_mut().is_some_and(|process| process.ended().is_none()) {
             return Ok(());
@@ -128,6 +140,15 @@ impl Node {
         if let Some(mut process) = self.process.lock().take() {
             process.kill();
         }
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.kill9();
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// SIGTERM: the node drains and ends; see [`Node::runs`].

@@ -61,6 +61,11 @@ pub enum Says {
         /// Approval code.
         code: u8,
     },
+    /// Yes, for a part, without saying for which.
+    Vague {
+        /// Approval code.
+        code: u8,
+    },
     /// No.
     No,
     /// Something that is not in the map.
@@ -186,6 +191,23 @@ pub enum Act {
     Resolve(At, bool),
     /// Validity ends; true where the hold is released.
     Expire(u8, u128, bool),
+    /// A payment is to be forgotten.
+    Forget {
+        /// Tenant.
+        gateway: u8,
+        /// Payment.
+        payment: u128,
+        /// When it last changed.
+        last_event: u64,
+        /// Days that payments are kept, zero for the default.
+        days: u32,
+        /// Days in which captured money may be returned, zero for the default.
+        window_days: u32,
+    },
+    /// A leader's wall clock shows this.
+    ReadClock(u64),
+    /// An operator says that it is right.
+    AcceptClock(u64),
 }
 
 /// What is told, in short.

@@ -4,11 +4,13 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use switch_domain::{
+    authorization::Credentials,
     book::{Book, Reply},
     card::{CardReference, CardToken, Sealed, Truncated},
     entry::{
-        AnswerEvidence, Capture, Command, EntryMark, Expire, Failover, FailoverCause, LaneAnswer, LaneKind, LaneRef,
-        NewTransaction, NotSentEvidence, Open, Plan, Resolve, Subject, TimedOut, Void, VoidTarget,
+        AnswerEvidence, Capture, ClockAcceptance, ClockReading, Command, EntryMark, Expire, Failover, FailoverCause,
+        Forget, Keep, LaneAnswer, LaneKind, LaneRef, NewTransaction, NotSentEvidence, Open, Plan, ProposeResolution,
+        ResolutionWord, Subject, TimedOut, Void, VoidTarget,
     },
     id::{
         AttemptId, AttemptRef, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId,
@@ -84,7 +86,11 @@ impl Pair {
         }
         let Some(act) = self.act_of(step) else { return };
         let before_owed = touched(&act).and_then(|(gateway, id)| self.transaction(gateway, id).cloned());
-        let command = command_of(&act, self.now);
+        let proposal = Position { index: u64::from(self.steps), place: u32::MAX };
+        if let Act::Resolve(at, stands) = act {
+            self.propose(at, stands, proposal);
+        }
+        let command = command_of(&act, self.now, proposal);
         let mark = EntryMark {
             position: Position { index: u64::from(self.steps), place: self.steps % 3 },
             leader: LeaderId { term: 1, node: 1 },
@@ -109,7 +115,11 @@ impl Pair {
                 None => self.table.delete(key),
             }
         }
-        *self.replies.entry(name_of(&expected)).or_default() += 1;
+        let name = match (&act, &expected) {
+            (Act::Forget { .. }, Expected::Noted) => "Forgotten",
+            _ => name_of(&expected),
+        };
+        *self.replies.entry(name).or_default() += 1;
         if let Some((gateway, id)) = touched(&act)
             && let Some(after) = self.transaction(gateway, id)
         {
@@ -296,8 +306,33 @@ impl Pair {
                 let payment = self.payment(back)?;
                 Act::Expire(payment.gateway, payment.id, release)
             }
+            Step::Forget { back, days, window_days } => {
+                let (gateway, payment) = self.payment(back).map(|payment| (payment.gateway, payment.id))?;
+                let last_event = self.transaction(gateway, payment)?.changed.0;
+                Act::Forget { gateway, payment, last_event, days, window_days }
+            }
+            Step::ReadClock { hours } => Act::ReadClock(self.wall(hours)),
+            Step::AcceptClock { hours } => Act::AcceptClock(self.wall(hours)),
             Step::Wait { .. } => return None,
         })
+    }
+
+    /// The first of the two persons that it takes to close something (R25): it changes nothing that the reference knows.
+    fn propose(&mut self, at: At, stands: bool, position: Position) {
+        let mark = EntryMark { position, leader: LeaderId { term: 1, node: 1 }, now: LogTime(self.now) };
+        let command = Command::ProposeResolution(Box::new(ProposeResolution {
+            attempt: attempt(at),
+            resolution: if stands { Resolution::Stands } else { Resolution::Reversed },
+            author: "spiffe://example/operator/anna".into(),
+            evidence: "statement".into(),
+        }));
+        let mut effects = Vec::new();
+        Book::apply(&mut self.table, mark, command, &mut effects).expect("a sound table");
+        assert!(effects.is_empty(), "a proposal wakes nobody: {effects:?}");
+    }
+
+    fn wall(&self, hours_ahead: i8) -> u64 {
+        self.now.saturating_add_signed(i64::from(hours_ahead) * 3_600_000)
     }
 
     fn window(&self) -> u32 {
@@ -375,6 +410,7 @@ impl Pair {
             Answer::Yes => yes(None, false),
             Answer::Part => yes(Some(asked / 3), false),
             Answer::Nothing => yes(Some(0), false),
+            Answer::Vague => Says::Vague { code },
             Answer::More => yes(Some(asked + 7), false),
             Answer::Foreign => yes(Some(asked / 2), true),
             Answer::No => Says::No,
@@ -464,13 +500,14 @@ fn touched(act: &Act) -> Option<(u8, u128)> {
         }
         Act::Capture { gateway, payment, .. } => Some((*gateway, *payment)),
         Act::Void { gateway, target, .. } => target.ok().map(|id| (*gateway, id)),
-        Act::Expire(gateway, payment, _) => Some((*gateway, *payment)),
+        Act::Expire(gateway, payment, _) | Act::Forget { gateway, payment, .. } => Some((*gateway, *payment)),
+        Act::ReadClock(_) | Act::AcceptClock(_) => None,
     }
 }
 
 // ## Acts become commands
 
-fn command_of(act: &Act, now: u64) -> Command {
+fn command_of(act: &Act, now: u64, proposal: Position) -> Command {
     match act {
         Act::Open { gateway, key, print, amount, foreign, age_ms, route, purpose, day_limit } => {
             let subject = match *purpose {
@@ -491,6 +528,7 @@ fn command_of(act: &Act, now: u64) -> Command {
                 plan: plan(*route),
                 subject,
                 day_limit: money(*day_limit),
+                retention_days: 0,
             }))
         }
         Act::Failover { at, because, route } => {
@@ -539,17 +577,27 @@ fn command_of(act: &Act, now: u64) -> Command {
             Command::LaneAnswer(LaneAnswer { lane, verdict, sent: LogTime(*sent) })
         }
         Act::Park { at, advice, generation } => Command::Park(lane(*at, *advice, *generation)),
-        Act::Resolve(at, stands) => Command::Resolve(Box::new(Resolve {
+        Act::Resolve(at, _) => Command::ConfirmResolution(Box::new(ResolutionWord {
             attempt: attempt(*at),
-            resolution: if *stands { Resolution::Stands } else { Resolution::Reversed },
-            author: "spiffe://example/ops/anna".into(),
-            evidence: "statement".into(),
+            proposal,
+            author: "spiffe://example/operator/bruno".into(),
         })),
         Act::Expire(gateway, payment, release) => Command::Expire(Expire {
             gateway: gateway_id(*gateway),
             transaction: TransactionId::from_number(*payment),
             release: *release,
         }),
+        Act::Forget { gateway, payment, days, window_days, .. } => Command::Forget(Forget {
+            gateway: gateway_id(*gateway),
+            transaction: TransactionId::from_number(*payment),
+            keep: Keep { retention_days: *days, refund_days: *window_days },
+        }),
+        Act::ReadClock(wall) => Command::ReadClock(ClockReading { node: 1, wall: LogTime(*wall) }),
+        Act::AcceptClock(wall) => Command::AcceptClock(Box::new(ClockAcceptance {
+            wall: LogTime(*wall),
+            author: "spiffe://example/operator/anna".into(),
+            reason: "looked".into(),
+        })),
     }
 }
 
@@ -574,6 +622,7 @@ fn new_transaction(id: u128, check: bool, sale: bool, partial: bool) -> NewTrans
             token: CardToken([1; 16]),
             sealed: Some(Sealed { key_version: 1, bytes: Box::new([]) }),
         },
+        credentials: Credentials::default(),
         merchant_reference: AnswerText::default(),
         partial_supported: partial,
     }
@@ -605,6 +654,7 @@ fn plan(route: Route) -> Plan {
 fn answer(says: Says) -> NetworkAnswer {
     let (code, approval, approved, foreign) = match says {
         Says::Yes { amount, foreign, code } => ("00", format!("C{code}"), amount, foreign),
+        Says::Vague { code } => ("10", format!("C{code}"), None, false),
         Says::No => ("05", String::new(), None, false),
         Says::Nonsense => ("ZZ", String::new(), None, false),
     };
@@ -690,8 +740,8 @@ fn seen(reply: &Reply) -> Expected {
         },
         Reply::InFlight { transaction, operation } => Expected::Wait(transaction.number(), usize::from(*operation)),
         Reply::Refused(refusal) => Expected::No(name_of_refusal(refusal)),
-        Reply::Recorded => Expected::Noted,
-        Reply::Ignored => Expected::Ignored,
+        Reply::Recorded | Reply::Resolution(Ok(_)) => Expected::Noted,
+        Reply::Ignored | Reply::Resolution(Err(_)) => Expected::Ignored,
     }
 }
 

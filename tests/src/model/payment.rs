@@ -91,6 +91,8 @@ pub struct Debt {
     pub known: Option<u64>,
     /// Counts the times that it began anew.
     pub generation: u16,
+    /// Approvals that have had their turn, this one's included: each is taken back by itself.
+    pub turns: usize,
     /// When this generation was made.
     pub since: u64,
     /// It was answered once without proof.
@@ -112,8 +114,8 @@ pub struct Try {
     pub deadline: u64,
     /// How it stands.
     pub outcome: Outcome,
-    /// Approvals seen: code and amount.
-    pub yeses: Vec<(u8, u64)>,
+    /// Approvals seen: code and amount, where that can be used.
+    pub yeses: Vec<(u8, Option<u64>)>,
     /// Its reversal.
     pub debt: Option<Debt>,
 }
@@ -139,6 +141,13 @@ impl Try {
             (None, Outcome::No | Outcome::Unsent) => !self.yeses.is_empty(),
             (None, Outcome::Yes(_)) => false,
         }
+    }
+
+    /// What of that is not released for good.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        let is_over = self.debt.as_ref().is_some_and(|debt| debt.state.is_over());
+        self.standing().saturating_sub(if is_over { self.released() } else { 0 })
     }
 
     fn released(&self) -> u64 {
@@ -170,6 +179,8 @@ pub struct Ask {
     pub unwanted: bool,
     /// What it takes of its day.
     pub reserved: u64,
+    /// Its day had a limit.
+    pub limited: bool,
     /// Conversations.
     pub tries: Vec<Try>,
     /// Advice of a capture, with its network.

@@ -2,6 +2,7 @@
 
 use super::{
     act::{Act, At, Elsewhere, Expected, Print, Purpose, Route, Says, Verdict, Word},
+    age::Clocks,
     payment::{Ask, Debt, DebtState, Outcome, Payment, Try, What},
 };
 
@@ -25,7 +26,10 @@ pub struct Reference {
     /// In the order in which they were made.
     pub payments: Vec<Payment>,
     tombstones: Vec<Tombstone>,
-    now: u64,
+    pub(super) now: u64,
+    pub(super) clocks: Clocks,
+    /// The latest last event of what was forgotten.
+    pub(super) forgotten: Option<u64>,
 }
 
 /// Something owed: attempt, true for an advice, true where parked. Open attempts are owed too.
@@ -55,6 +59,11 @@ impl Reference {
             },
             Act::Resolve(at, stands) => self.resolve(*at, *stands),
             Act::Expire(gateway, id, release) => self.expire(*gateway, *id, *release),
+            Act::Forget { gateway, payment, last_event, days, window_days } => {
+                self.forget(*gateway, *payment, *last_event, *days, *window_days)
+            }
+            Act::ReadClock(wall) => self.reads_clock(*wall),
+            Act::AcceptClock(wall) => self.accepts_clock(*wall),
         }
     }
 
@@ -104,7 +113,7 @@ impl Reference {
         own.flat_map(|payment| &payment.asks).filter(|ask| ask.at / DAY_MS == day).map(|ask| ask.reserved).sum()
     }
 
-    fn find(&self, gateway: u8, id: u128) -> Option<usize> {
+    pub(super) fn find(&self, gateway: u8, id: u128) -> Option<usize> {
         self.payments.iter().position(|payment| payment.gateway == gateway && payment.id == id)
     }
 
@@ -175,6 +184,7 @@ impl Reference {
             partial: false,
             unwanted: false,
             reserved: 0,
+            limited: false,
             tries: Vec::new(),
             advice: None,
             told: None,
@@ -196,7 +206,7 @@ impl Reference {
         if let Some((place, ask)) = known {
             return self.known(place, ask, print);
         }
-        if *age_ms > 400 * DAY_MS {
+        if self.is_too_old(*age_ms) {
             return Expected::No("KeyTooOld");
         }
         let what = match purpose {
@@ -250,6 +260,7 @@ impl Reference {
                 return Expected::No("Declined(SwitchLimit)");
             }
             asked.reserved = amount;
+            asked.limited = true;
         }
         if !self.has_room(&route) {
             return Expected::No("Declined(NetworkInDoubt)");
@@ -296,7 +307,11 @@ impl Reference {
     fn judge_request(&self, place: usize, what: What, amount: u64, foreign: bool) -> Option<&'static str> {
         let payment = &self.payments[place];
         let sums = payment.sums();
-        let original = self.judge_original(payment, payment.asks[0].told.is_some());
+        let mut original = self.judge_original(payment, payment.asks[0].told.is_some());
+        // Whatever was told: money that was taken and stands can be given back.
+        if what == What::Return && sums.captured > 0 && matches!(original, Some("AlreadyVoided" | "NotAuthorized")) {
+            original = None;
+        }
         if what == What::Raise {
             return original
                 .or_else(|| self.judge_validity(payment))
@@ -343,7 +358,7 @@ impl Reference {
 
     fn a_debt(&self, amount: u64, known: Option<u64>, is_remainder: bool) -> Debt {
         let state = DebtState::Due;
-        Debt { is_remainder, amount, known, generation: 0, since: self.now, doubted: false, state }
+        Debt { is_remainder, amount, known, generation: 0, turns: 0, since: self.now, doubted: false, state }
     }
 
     /// Releases what is held.
@@ -416,17 +431,17 @@ impl Reference {
         if payment.asks.iter().flat_map(|ask| &ask.tries).any(stuck) {
             return Some("NotReversible");
         }
-        payment.expired.then_some("Expired")
+        (payment.expired && sums.held == 0).then_some("Expired")
     }
 
     fn undo(&mut self, place: usize, ask: usize, number: usize) {
         let one = &self.payments[place].asks[ask].tries[number];
         match (&one.debt, one.outcome) {
             (None, Outcome::Yes(amount)) => {
-                let debt = self.a_debt(amount, Some(amount), false);
+                let debt = Debt { turns: 1, ..self.a_debt(amount, Some(amount), false) };
                 self.payments[place].asks[ask].tries[number].debt = Some(debt);
             }
-            (Some(debt), _) if debt.state == DebtState::Stands => self.once_more(place, ask, number, None),
+            (Some(debt), _) if debt.state == DebtState::Stands => self.once_more(place, ask, number),
             (None | Some(_), _) => {}
         }
     }
@@ -487,7 +502,7 @@ impl Reference {
         let ask = &mut payment.asks[at.ask];
         let (unwanted, partial, asked) = (ask.unwanted, ask.partial, ask.amount);
         let one = &mut ask.tries[number];
-        let (amount, foreign, code) = match says {
+        let (code, stated) = match says {
             Says::Nonsense => return self.give_up(place, at, None),
             Says::No => {
                 one.outcome = Outcome::No;
@@ -495,16 +510,13 @@ impl Reference {
                 ask.reserved = 0;
                 return self.told(place, at.ask, false).unwrap_or(Expected::Ignored);
             }
-            Says::Yes { amount, foreign, code } => (amount.unwrap_or(asked), foreign, code),
+            Says::Yes { code, .. } | Says::Vague { code } => (code, Self::stated(says, asked)),
         };
-        one.yeses.push((code, amount));
-        if foreign {
-            return self.give_up(place, at, None);
-        }
-        if amount > asked {
-            return self.give_up(place, at, Some(amount));
-        }
-        let useful = amount == asked || (partial && amount > 0);
+        one.yeses.push((code, stated));
+        let Some(amount) = stated.filter(|amount| *amount <= asked) else {
+            return self.give_up(place, at, stated);
+        };
+        let useful = amount == asked || partial;
         if !useful && !unwanted && one.terms.never {
             return self.give_up(place, at, Some(amount)); // it cannot be given back (R22)
         }
@@ -523,11 +535,22 @@ impl Reference {
         self.told(place, at.ask, false).unwrap_or(Expected::Ignored)
     }
 
+    /// How much a yes is for, where it can be used (R18): the same currency, and more than nothing where something was asked.
+    fn stated(says: Says, asked: u64) -> Option<u64> {
+        match says {
+            Says::Yes { foreign: false, amount: None, .. } => Some(asked),
+            Says::Yes { foreign: false, amount: Some(amount), .. } if amount > 0 || asked == 0 => Some(amount),
+            Says::Yes { .. } | Says::Vague { .. } | Says::No | Says::Nonsense => None,
+        }
+    }
+
     /// Neither yes nor no: reversed where the network takes reversals.
     fn give_up(&mut self, place: usize, at: At, known: Option<u64>) -> Expected {
         let ask = &self.payments[place].asks[at.ask];
         let reversible = ask.what != What::Check && !ask.tries[at.number - 1].terms.never;
-        let debt = reversible.then(|| self.a_debt(ask.amount.max(known.unwrap_or(0)), known, false));
+        let turns = ask.tries[at.number - 1].yeses.len().min(1);
+        let amount = ask.amount.max(known.unwrap_or(0));
+        let debt = reversible.then(|| Debt { turns, ..self.a_debt(amount, known, false) });
         let ask = &mut self.payments[place].asks[at.ask];
         ask.tries[at.number - 1].outcome = Outcome::Silent;
         ask.tries[at.number - 1].debt = debt;
@@ -551,23 +574,41 @@ impl Reference {
 
     /// An answer after the decision (R13).
     fn late(&mut self, place: usize, at: At, says: Says) -> Expected {
-        let Says::Yes { amount, foreign, code } = says else { return Expected::Noted };
+        let (Says::Yes { code, .. } | Says::Vague { code }) = says else { return Expected::Noted };
         let ask = &mut self.payments[place].asks[at.ask];
-        let amount = amount.unwrap_or(ask.amount);
+        let amount = Self::stated(says, ask.amount);
         let reversible = ask.what != What::Check;
         let one = &mut ask.tries[at.number - 1];
         if one.yeses.contains(&(code, amount)) {
             return Expected::Noted;
         }
-        if one.yeses.len() < YESES_MAX {
+        let is_kept = one.yeses.len() < YESES_MAX;
+        if is_kept {
             one.yeses.push((code, amount));
         }
         let told_and_standing =
             matches!(one.outcome, Outcome::Yes(_)) && one.debt.as_ref().is_none_or(|debt| debt.is_remainder);
+        let number = at.number - 1;
         if reversible && !one.terms.never && !told_and_standing {
-            self.once_more(place, at.ask, at.number - 1, (!foreign).then_some(amount));
+            match &one.debt {
+                // The one before it is being taken back: this one's turn comes when that is acknowledged.
+                Some(debt) if is_kept && debt.state == DebtState::Due && debt.turns > 0 => {}
+                Some(debt) if is_kept && (debt.turns == 0 || debt.state.is_over()) => {
+                    self.next_turn(place, at.ask, number);
+                }
+                Some(_) | None => self.once_more(place, at.ask, number),
+            }
         }
+        self.reserve_again(place, at.ask);
         Expected::Noted
+    }
+
+    /// What may be at a network after all counts in full again (R11).
+    fn reserve_again(&mut self, place: usize, ask: usize) {
+        let ask = &mut self.payments[place].asks[ask];
+        if ask.limited && ask.tries.iter().any(Try::is_doubtful) {
+            ask.reserved = ask.amount;
+        }
     }
 
     fn late_send(&mut self, at: At) -> Expected {
@@ -575,26 +616,43 @@ impl Reference {
         let ask = &self.payments[place].asks[at.ask];
         let one = &ask.tries[at.number - 1];
         if ask.what != What::Check && !one.terms.never && matches!(one.outcome, Outcome::Silent | Outcome::Unsent) {
-            self.once_more(place, at.ask, at.number - 1, None);
+            self.once_more(place, at.ask, at.number - 1);
+            self.reserve_again(place, at.ask);
         }
         Expected::Noted
     }
 
-    /// One more reversal: the next generation, or the first.
-    fn once_more(&mut self, place: usize, ask: usize, number: usize, known: Option<u64>) {
-        let asked = self.payments[place].asks[ask].amount;
-        let fresh = self.a_debt(asked.max(known.unwrap_or(0)), known, false);
-        let debt = &mut self.payments[place].asks[ask].tries[number].debt;
-        *debt = Some(match debt.take() {
-            None => fresh,
+    /// The same reversal once more, as the next generation; or the first one, of the first approval if there is one.
+    fn once_more(&mut self, place: usize, ask: usize, number: usize) {
+        let (now, asked) = (self.now, self.payments[place].asks[ask].amount);
+        let one = &self.payments[place].asks[ask].tries[number];
+        let debt = match &one.debt {
             Some(old) => Debt {
-                amount: old.amount.max(known.unwrap_or(0)),
-                known: known.or(old.known),
                 generation: old.generation + 1,
-                is_remainder: old.is_remainder,
-                ..fresh
+                since: now,
+                doubted: false,
+                state: DebtState::Due,
+                ..old.clone()
             },
-        });
+            None => {
+                let known = one.yeses.first().and_then(|(_, amount)| *amount);
+                let turns = one.yeses.len().min(1);
+                Debt { turns, ..self.a_debt(asked.max(known.unwrap_or(0)), known, false) }
+            }
+        };
+        self.payments[place].asks[ask].tries[number].debt = Some(debt);
+    }
+
+    /// The next approval is taken back: the next generation, with that one's amount.
+    fn next_turn(&mut self, place: usize, ask: usize, number: usize) {
+        self.once_more(place, ask, number);
+        let asked = &mut self.payments[place].asks[ask];
+        let one = &mut asked.tries[number];
+        if let Some(debt) = &mut one.debt {
+            debt.known = one.yeses[debt.turns].1;
+            debt.amount = asked.amount.max(debt.known.unwrap_or(0));
+            debt.turns += 1;
+        }
     }
 
     fn debt(&self, at: At, advice: bool) -> Option<&Debt> {
@@ -659,8 +717,16 @@ impl Reference {
             }
             return Expected::Noted;
         }
+        let yeses = ask.tries[at.number - 1].yeses.len();
         let Some(debt) = &mut ask.tries[at.number - 1].debt else { return Expected::Ignored };
+        if state == DebtState::Done && !debt.is_remainder && debt.turns < yeses {
+            self.next_turn(place, at.ask, at.number - 1);
+            return Expected::Noted;
+        }
         debt.state = state;
+        if state.is_over() {
+            debt.turns = yeses;
+        }
         if !state.is_over() || state == DebtState::Stands {
             return Expected::Noted;
         }
@@ -672,12 +738,15 @@ impl Reference {
                 left -= part;
             }
         } else if !ask.tries.iter().any(Try::is_doubtful) {
-            ask.reserved = ask.reserved.min(ask.tries.iter().map(Try::standing).sum());
+            ask.reserved = ask.reserved.min(ask.tries.iter().map(Try::kept).sum());
         }
         Expected::Noted
     }
 
     fn expire(&mut self, gateway: u8, id: u128, release: bool) -> Expected {
+        if matches!(self.clocks, Clocks::Disputed) {
+            return Expected::Ignored;
+        }
         let Some(place) = self.find(gateway, id) else { return Expected::Ignored };
         let payment = &self.payments[place];
         let first = &payment.asks[0];

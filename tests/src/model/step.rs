@@ -39,6 +39,8 @@ pub enum Answer {
     Part,
     /// Yes, for nothing.
     Nothing,
+    /// Yes, for a part that it does not name.
+    Vague,
     /// Yes, for more.
     More,
     /// Yes, in another currency.
@@ -81,5 +83,8 @@ pub enum Step {
     Park { back: u8, stale: bool },
     Resolve { back: u8, stands: bool },
     Expire { back: u8, release: bool },
+    Forget { back: u8, days: u32, window_days: u32 },
+    ReadClock { hours: i8 },
+    AcceptClock { hours: i8 },
     Wait { milliseconds: u64 },
 }

@@ -488,7 +488,7 @@ fn answer(
         identity: fields.identity.clone(),
         response_code: booked.code.as_str().into(),
         approval_code,
-        approved_minor_units: booked.approved,
+        approved_minor_units: booked.yes.then_some(booked.approved),
         currency_code: fields.currency_code.clone(),
         network_transaction_id,
         address_result: told(has_address, address),

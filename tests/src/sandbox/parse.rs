@@ -6,6 +6,7 @@ use switch_proto::network::v1 as wire;
 use super::{
     books::{AdviceNote, Code, Currency, Fact, Kind, Request, ReversalNote, digest_of},
     cards::CardMark,
+    proto::Credentials,
 };
 
 /// Largest amount of a message, twelve digits.
@@ -62,10 +63,26 @@ pub(super) fn request<'a>(
         amount,
         currency: currency(&fields.currency_code)?,
         card: CardMark::of(&card.primary_account_number, key),
+        credentials: credentials(fields),
         merchant: &fields.merchant_id,
         original_id: &fields.original_attempt_id,
         now_us,
     })
+}
+
+/// How card and cardholder were vouched for.
+fn credentials(fields: &wire::RequestFields) -> Option<Box<Credentials>> {
+    let mut told = Credentials { wallet: fields.wallet.clone(), ..Credentials::default() };
+    if let Some(result) = &fields.three_d_secure {
+        told.three_d_secure_version.clone_from(&result.version);
+        told.directory_server_transaction_id.clone_from(&result.directory_server_transaction_id);
+        told.transaction_status.clone_from(&result.transaction_status);
+    }
+    if let Some(stored) = &fields.stored_credential {
+        told.credential_initiator = stored.initiator().as_str_name().into();
+        told.credential_reason = stored.reason().as_str_name().into();
+    }
+    (told != Credentials::default()).then(|| Box::new(told))
 }
 
 /// A reversal. The mark that tells a repeat is taken off, so that the digests of equal copies are equal.

@@ -10,14 +10,12 @@ use anyhow::Context as _;
 use switch_tests::{
     eventually::eventually,
     harness::{Builder, Cluster},
+    stage::{self, Load, SOON},
     workload::Mix,
 };
 use tempfile::TempDir;
 
-use crate::{
-    CANNOT_START, PACE, ends, goes_on, judge,
-    stage::{self, Load, SOON},
-};
+use crate::{PACE, goes_on, judge};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r8_a_leader_with_a_wrong_clock_moves_log_time_by_an_hour_at_most_and_never_back() -> anyhow::Result<()> {
@@ -64,7 +62,7 @@ async fn a_node_whose_clock_is_a_day_behind_does_not_start_and_disturbs_nobody()
     clock.set("-1d")?;
     cluster.restart(node)?;
     // To its clock, its own certificate is not valid yet.
-    ends(&cluster, node, CANNOT_START, "is not valid now").await?;
+    stage::ends(&cluster, node, stage::CANNOT_START, "is not valid now").await?;
     goes_on(&load, 40).await?;
     assert_eq!(cluster.wait_leader(SOON).await?, leader, "the node unseated the leader");
     clock.start(&cluster, node, RIGHT).await?;

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use switch_proto::gateway::v1::Decision;
-use switch_tests::{sandbox::cards, workload::Mix};
+use switch_tests::{
+    sandbox::cards,
+    stage::{self, Load, SOON},
+    workload::Mix,
+};
 
 use crate::{
     PACE, goes_on, judge, lasts,
     nft::{Cells, Lost},
-    stage::{self, Load, SOON},
 };
 
 /// Longer than a few elections.

@@ -4,16 +4,14 @@
 use std::{fs, io::Write as _, time::Instant};
 
 use switch_proto::gateway::v1::Decision;
-use switch_tests::{sandbox::cards, workload::Mix};
+use switch_tests::{
+    sandbox::cards,
+    stage::{self, Load, SOON},
+    workload::Mix,
+};
 use tonic::Code;
 
-use crate::{
-    CANNOT_GO_ON, PACE, ends, goes_on, judge,
-    mount::Disk,
-    set_option,
-    stage::{self, Load, SOON},
-    strace::Tampered,
-};
+use crate::{PACE, goes_on, judge, mount::Disk, set_option, strace::Tampered};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_disk_fails_to_sync_ends_itself_and_the_others_go_on() -> anyhow::Result<()> {
@@ -23,7 +21,7 @@ async fn a_leader_whose_disk_fails_to_sync_ends_itself_and_the_others_go_on() ->
     load.approves(20).await?;
     let leader = cluster.wait_leader(SOON).await?.node;
     let failing = Tampered::sync(&cluster, leader, "error=EIO").await?;
-    ends(&cluster, leader, CANNOT_GO_ON, "Input/output error").await?;
+    stage::ends(&cluster, leader, stage::CANNOT_GO_ON, "Input/output error").await?;
     let ended = Instant::now();
     assert!(failing.end()? > 0, "no sync failed");
     println!("node {leader} led and ended; payments flow again after {:?}", load.flows(ended).await?);
@@ -78,7 +76,7 @@ async fn a_follower_whose_disk_is_full_ends_itself_and_comes_back_when_there_is_
     let ballast = disk.root().join("ballast");
     let mut file = fs::File::create(&ballast)?;
     while file.write_all(&[0; 4096]).is_ok() {}
-    ends(&cluster, full, CANNOT_GO_ON, "No space left on device").await?;
+    stage::ends(&cluster, full, stage::CANNOT_GO_ON, "No space left on device").await?;
     load.flows(Instant::now()).await?;
     goes_on(&load, 40).await?;
 

@@ -11,40 +11,23 @@ mod disk;
 mod mount;
 mod nft;
 mod power;
-// What a scenario needs, these need too: a turn, a load, the shop. Each suite is a program of its own and uses a part of it.
-#[allow(dead_code)]
-#[path = "../scenarios/stage.rs"]
-mod stage;
 mod strace;
 mod tool;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use switch_tests::{eventually::eventually, harness::Cluster, history::Outcome, load::Pace};
+use switch_tests::{
+    eventually::eventually,
+    harness::Cluster,
+    history::Outcome,
+    load::Pace,
+    stage::{self, Load, SOON},
+};
 use tonic::Code;
-
-use crate::stage::{Load, SOON};
 
 /// Few enough that two processors keep up with three nodes, one of which is traced at every system call.
 const PACE: Pace = Pace::Open { per_second: 40.0, in_flight_max: 3000 };
-
-/// Exit code of a node that cannot start.
-const CANNOT_START: u8 = 1;
-
-/// Exit code of a node that cannot go on.
-const CANNOT_GO_ON: u8 = 70;
-
-/// Waits until node `number` ends by itself, with `code`, and says `why`.
-async fn ends(cluster: &Cluster, number: usize, code: u8, why: &str) -> anyhow::Result<()> {
-    let end = || async { cluster.node(number).assert_alive().err() };
-    let end = eventually(SOON, "the node ends itself", end).await?.to_string();
-    assert!(end.contains(&format!("exit status: {code}\n")), "the node did not end with {code}:\n{end}");
-    let last = end.lines().rfind(|line| line.starts_with("switch-node: ")).unwrap_or_default();
-    println!("node {number} ends itself: {last}");
-    assert!(last.contains(why), "the node does not say {why:?}:\n{end}");
-    Ok(())
-}
 
 /// Lets the load go on until `count` further payments are approved.
 async fn goes_on(load: &Load, count: u64) -> anyhow::Result<()> {

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use switch_tests::workload::Mix;
-
-use crate::{
-    PACE, judge,
-    mount::Disk,
+use switch_tests::{
     stage::{self, Load},
+    workload::Mix,
 };
+
+use crate::{PACE, judge, mount::Disk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_under_all_three_nodes_loses_and_doubles_nothing() -> anyhow::Result<()> {

@@ -11,9 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use switch_tests::{
     eventually::eventually,
     harness::{Cluster, Node},
+    stage::SOON,
 };
 
-use crate::{stage::SOON, tool::STRACE};
+use crate::tool::STRACE;
 
 /// strace on every thread of a node, from [`Tampered::sync`] until it is dropped.
 pub(crate) struct Tampered {

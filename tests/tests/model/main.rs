@@ -83,6 +83,7 @@ const INTERESTING: &[&str] = &[
     "Replayed",
     "Wait",
     "Noted",
+    "Forgotten",
     "Ignored",
     "FingerprintVersion",
     "KeyReused",

@@ -35,12 +35,17 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => (back(), prop::bool::weighted(0.1)).prop_map(|(back, stale)| Step::Park { back, stale }),
         3 => (back(), any::<bool>()).prop_map(|(back, stands)| Step::Resolve { back, stands }),
         3 => (back(), any::<bool>()).prop_map(|(back, release)| Step::Expire { back, release }),
+        6 => (back(), prop_oneof![Just(0_u32), Just(180), Just(1)], prop_oneof![3 => Just(0_u32), 1 => Just(700)])
+            .prop_map(|(back, days, window_days)| Step::Forget { back, days, window_days }),
+        1 => hours().prop_map(|hours| Step::ReadClock { hours }),
+        2 => hours().prop_map(|hours| Step::AcceptClock { hours }),
         5 => prop_oneof![
             6 => Just(1_000_u64),
             6 => Just(10_000),
             6 => Just(30_000),
             2 => Just(86_400_000),
             1 => Just(7 * 86_400_000),
+            1 => Just(200 * 86_400_000),
         ].prop_map(|milliseconds| Step::Wait { milliseconds }),
     ]
 }
@@ -48,6 +53,11 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 /// Keys of follow-ups: mostly new ones, often enough the same.
 fn key() -> impl Strategy<Value = u8> {
     prop_oneof![3 => 3..60_u8, 2 => 0..3_u8]
+}
+
+/// How far a wall clock is ahead.
+fn hours() -> impl Strategy<Value = i8> {
+    prop_oneof![4 => Just(0_i8), 1 => Just(1), 1 => Just(2), 1 => Just(-2), 1 => Just(30)]
 }
 
 fn back() -> impl Strategy<Value = u8> {
@@ -88,6 +98,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         12 => Just(Answer::Yes),
         4 => Just(Answer::Part),
         1 => Just(Answer::Nothing),
+        1 => Just(Answer::Vague),
         1 => Just(Answer::More),
         1 => Just(Answer::Foreign),
         4 => Just(Answer::No),

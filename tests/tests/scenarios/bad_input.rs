@@ -18,13 +18,12 @@ use switch_tests::{
     history::{self, explanation},
     pki::{Flaw, Issued, Plane},
     sandbox::cards,
+    stage::{self, SOON},
     workload::plastic,
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_rustls::TlsConnector;
 use tonic::{Code, Request, Status};
-
-use crate::stage::{self, SOON};
 
 /// A good payment made bad in one place.
 type Spoil = fn(&mut pb::AuthorizeRequest);

@@ -7,10 +7,9 @@ use switch_tests::{
     eventually::eventually,
     history::Outcome,
     load::Pace,
+    stage::{self, Load, SOON},
     workload::{Kind, Mix},
 };
-
-use crate::stage::{self, Load, SOON};
 
 /// How often the leader is killed.
 const KILLS: usize = 20;

@@ -7,10 +7,13 @@ use switch_proto::gateway::v1::{
     self as pb, Decision, DecisionSource, DeclineAdvice, DeclineReason, NetworkState, ReversalState, Sent,
     TransactionStatus,
 };
-use switch_tests::{eventually::eventually, harness::Cluster, sandbox::cards};
+use switch_tests::{
+    eventually::eventually,
+    harness::Cluster,
+    sandbox::cards,
+    stage::{self, SOON},
+};
 use tonic::{Code, Request};
-
-use crate::stage::{self, SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_raised_captured_twice_and_refunded_each_time_at_another_node() -> anyhow::Result<()> {

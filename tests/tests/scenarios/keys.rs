@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use switch_proto::gateway::v1::{self as pb, Decision, DecisionSource, DeclineReason, Sent};
-use switch_tests::{gateway_client::Aim, history::Told, sandbox::cards, workload::plastic};
+use switch_tests::{
+    gateway_client::Aim,
+    history::Told,
+    sandbox::cards,
+    stage::{self, SOON},
+    workload::plastic,
+};
 use tonic::Code;
-
-use crate::stage::{self, SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_concurrent_calls_with_one_key_make_one_charge_and_get_one_answer() -> anyhow::Result<()> {

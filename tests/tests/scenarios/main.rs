@@ -7,6 +7,6 @@ mod follow_ups;
 mod keys;
 mod membership;
 mod misbehaviour;
+mod replicas;
 mod secrets;
 mod silence;
-mod stage;

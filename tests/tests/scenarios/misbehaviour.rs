@@ -1,11 +1,17 @@
 //! Networks that answer late, twice, wrongly, to nobody or not at all: what is told, and that the books agree afterwards.
 
-use switch_proto::gateway::v1::{self as pb, Decision, DecisionSource, NetworkState, ReversalState, Sent};
-use switch_tests::{
-    auditor::report::Verdict, eventually::eventually, harness::NETWORKS, history::Told, sandbox::cards,
+use switch_proto::{
+    gateway::v1::{self as pb, Decision, DecisionSource, NetworkState, ReversalState, Sent},
+    operator::v1::{ConfirmResolutionRequest, OwedMessage, Resolution, WithdrawResolutionRequest},
 };
-
-use crate::stage::{self, SOON};
+use switch_tests::{
+    auditor::report::Verdict,
+    eventually::eventually,
+    harness::{Cluster, NETWORKS, OperatorClient},
+    history::Told,
+    sandbox::cards,
+    stage::{self, SOON},
+};
 
 /// What one card makes of a payment.
 struct Row {
@@ -161,4 +167,77 @@ async fn what_a_network_refuses_for_ever_is_parked_and_makes_the_verdict_unknown
     assert_eq!(report.unknown_minor_units.get("EUR"), Some(&1300), "{}", report.in_words());
     cluster.close();
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r25_it_takes_two_persons_to_close_what_is_parked() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
+    let cluster = stage::three().start().await?;
+    let gateway = cluster.gateway("shop");
+    let paid = gateway.authorize(stage::payment("reversal", cards::REVERSAL_REFUSED, 1000)).await?;
+    let voided = gateway.void(stage::void("reversal-1", &paid.transaction_id)).await?;
+    eventually(SOON, "it is parked", || async {
+        let states = stage::reversals(&stage::read(&gateway, &paid.transaction_id).await?);
+        anyhow::ensure!(states == [ReversalState::Parked], "{states:?}");
+        Ok(())
+    })
+    .await?;
+    let owed = only_owed(&cluster).await?;
+    let node = cluster.node(cluster.wait_leader(SOON).await?.node);
+    let anna = node.operator();
+    let second = cluster.another_operator("bruno")?;
+    let bruno = OperatorClient::new(node.operator_address(), &second)?;
+    let refused = |reason: &str| Err(reason.to_owned());
+
+    // One alone proposes, and everybody sees what, by whom and on what evidence; nothing is corrected.
+    let wrong = stage::propose(anna, &owed, Resolution::Reversed, "ticket 1").await?;
+    let proposed = only_owed(&cluster).await?.proposed.unwrap_or_default();
+    assert_eq!((&proposed.proposal_id, proposed.resolution()), (&wrong, Resolution::Reversed));
+    assert_eq!((proposed.evidence.as_str(), &proposed.author), ("ticket 1", &cluster.pki().operator_uri("ops")));
+    assert_eq!(proposed.expires_unix_ms - proposed.since_unix_ms, 86_400_000, "a day");
+    assert_eq!(confirm(anna, &owed, &wrong).await, refused("SAME_PERSON"));
+    let another = stage::propose(&bruno, &owed, Resolution::Stands, "ticket 2").await;
+    assert_eq!(another.map(drop).map_err(|status| stage::reason(&status).1), refused("ALREADY_PROPOSED"));
+    assert_eq!(stage::reversals(&stage::read(&gateway, &paid.transaction_id).await?), [ReversalState::Parked]);
+
+    // It was a mistake: the second person takes it back, and nobody can confirm it any more.
+    assert_eq!(withdraw(&bruno, &owed, &wrong).await, Ok(()));
+    assert_eq!(only_owed(&cluster).await?.proposed, None);
+    assert_eq!(withdraw(anna, &owed, &wrong).await, refused("NOT_PROPOSED"));
+    assert_eq!(confirm(&bruno, &owed, &wrong).await, refused("NOT_PROPOSED"));
+
+    // A proposal outlives the leader that took it.
+    let right = stage::propose(anna, &owed, Resolution::Stands, "settlement file, line 17").await?;
+    let next = cluster.transfer(1 + node.number() % cluster.nodes().len()).await?;
+    let bruno = OperatorClient::new(cluster.node(next.node).operator_address(), &second)?;
+    eventually(SOON, "the second person confirms", || confirm(&bruno, &owed, &right)).await?;
+    assert_eq!(confirm(&bruno, &owed, &right).await, Ok(()), "a repeated call finds what it did");
+    let seen = stage::read(&gateway, &paid.transaction_id).await?;
+    assert_eq!(stage::reversals(&seen), [ReversalState::Resolved]);
+    let told: Vec<_> = seen.operations.iter().filter_map(|own| own.result.as_ref()).map(stage::decision).collect();
+    assert_eq!(told, [stage::decision(&paid), stage::decision(&voided)], "what was told stays told");
+    assert_eq!(stage::owed(&cluster).await?, []);
+    cluster.close();
+    Ok(())
+}
+
+/// The one thing that is owed.
+async fn only_owed(cluster: &Cluster) -> anyhow::Result<OwedMessage> {
+    let mut owed = stage::owed(cluster).await?;
+    anyhow::ensure!(owed.len() == 1, "{owed:?}");
+    Ok(owed.swap_remove(0))
+}
+
+/// An operator's word; the reason where it is refused.
+async fn confirm(by: &OperatorClient, owed: &OwedMessage, proposal: &str) -> Result<(), String> {
+    let (gateway_id, attempt_id, proposal_id) = (owed.gateway_id.clone(), owed.attempt_id.clone(), proposal.to_owned());
+    let request = stage::timed(ConfirmResolutionRequest { gateway_id, attempt_id, proposal_id });
+    by.reversals().confirm_resolution(request).await.map(drop).map_err(|status| stage::reason(&status).1)
+}
+
+/// See [`confirm`].
+async fn withdraw(by: &OperatorClient, owed: &OwedMessage, proposal: &str) -> Result<(), String> {
+    let (gateway_id, attempt_id, proposal_id) = (owed.gateway_id.clone(), owed.attempt_id.clone(), proposal.to_owned());
+    let request = stage::timed(WithdrawResolutionRequest { gateway_id, attempt_id, proposal_id });
+    by.reversals().withdraw_resolution(request).await.map(drop).map_err(|status| stage::reason(&status).1)
 }

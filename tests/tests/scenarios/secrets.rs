@@ -14,10 +14,9 @@ use switch_tests::{
     gateway_client::NotTold,
     load::Pace,
     sandbox::cards,
+    stage::{self, Load, SOON},
     workload::{Mix, plastic},
 };
-
-use crate::stage::{self, Load, SOON};
 
 /// Verification value with four digits, as of American Express, that no other text of these suites holds.
 const VALUE: &str = "7391";

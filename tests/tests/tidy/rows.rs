@@ -8,7 +8,7 @@ const SOURCES: &str = "switch-node/src";
 /// it is named here.
 ///
 /// `config` and `world` stand above the stations: they gather the stations' own settings and seams, for `node`.
-/// `journal::codec` stands at the bottom: it knows the domain and the contracts only, and the storage keeps what it writes.
+/// `codec` stands at the bottom: it knows the domain and the contracts only, and the storage keeps what it writes.
 const ROWS: &[&[&str]] = &[
     &["main", "lib"],
     &["node"],
@@ -18,7 +18,7 @@ const ROWS: &[&[&str]] = &[
     &["router", "outcome"],
     &["journal", "link", "door"],
     &["storage", "security"],
-    &["telemetry", "journal::codec"],
+    &["telemetry", "codec"],
 ];
 
 /// Arrows that go sideways or upwards all the same: from, to, why.

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use switch_proto::operator::v1::{ListReversalsRequest, OwedMessage, reversal_service_client::ReversalServiceClient};
+use switch_proto::operator::v1::{
+    ListReversalsRequest, OwedMessage, ProposedResolution, Resolution, reversal_service_client::ReversalServiceClient,
+};
 
 use crate::{cli::Global, failure::Failure, output::Sheet, session::Session};
 
@@ -29,13 +31,25 @@ pub(super) async fn list(global: &Global, parked_only: bool, limit: usize) -> Re
 
 fn sheet(owed: &[OwedMessage]) -> Sheet {
     Sheet::of("ReversalList", owed.iter().map(item)).with(
-        &["ATTEMPT", "LINK", "KIND", "STATE", "MINOR UNITS", "CURRENCY", "SINCE MS"],
+        &[
+            "ATTEMPT",
+            "LINK",
+            "KIND",
+            "STATE",
+            "MINOR UNITS",
+            "CURRENCY",
+            "SINCE MS",
+            "PROPOSED",
+            "AS",
+            "BY",
+            "EVIDENCE",
+        ],
         owed.iter().map(row).collect(),
     )
 }
 
 fn row(owed: &OwedMessage) -> Vec<String> {
-    vec![
+    let mut row = vec![
         owed.attempt_id.clone(),
         owed.link_id.clone(),
         owed.kind.clone(),
@@ -43,7 +57,23 @@ fn row(owed: &OwedMessage) -> Vec<String> {
         owed.amount_minor_units.to_string(),
         owed.currency_code.clone(),
         owed.since_unix_ms.to_string(),
-    ]
+    ];
+    row.extend(match &owed.proposed {
+        Some(proposed) => {
+            [proposed.proposal_id.clone(), how(proposed).to_owned(), proposed.author.clone(), proposed.evidence.clone()]
+        }
+        None => Default::default(),
+    });
+    row
+}
+
+/// As `reversal resolve --as` takes it.
+fn how(proposed: &ProposedResolution) -> &'static str {
+    match proposed.resolution() {
+        Resolution::Reversed => "reversed",
+        Resolution::Stands => "stands",
+        Resolution::Unspecified => "",
+    }
 }
 
 fn item(owed: &OwedMessage) -> Value {
@@ -57,7 +87,18 @@ fn item(owed: &OwedMessage) -> Value {
         amount_minor_units,
         currency_code,
         since_unix_ms,
+        proposed,
     } = owed;
+    let proposed = proposed.as_ref().map(|proposed| {
+        json!({
+            "proposal_id": proposed.proposal_id,
+            "resolution": how(proposed),
+            "author": proposed.author,
+            "evidence": proposed.evidence,
+            "since_unix_ms": proposed.since_unix_ms,
+            "expires_unix_ms": proposed.expires_unix_ms,
+        })
+    });
     json!({
         "gateway_id": gateway_id,
         "transaction_id": transaction_id,
@@ -68,6 +109,7 @@ fn item(owed: &OwedMessage) -> Value {
         "amount_minor_units": amount_minor_units,
         "currency_code": currency_code,
         "since_unix_ms": since_unix_ms,
+        "proposed": proposed,
     })
 }
 

@@ -1,8 +1,10 @@
 //! `reversal …`.
 
+mod confirm;
 mod list;
 mod resend;
 mod resolve;
+mod withdraw;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -27,7 +29,7 @@ pub(crate) enum Verb {
         #[arg(value_name = "GATEWAY:ATTEMPT")]
         attempt: String,
     },
-    /// Closes a parked one with evidence: corrects the ledger, never changes what was told
+    /// Proposes how a parked one ends, with evidence; another operator must confirm it
     Resolve {
         /// Its attempt, as the list shows it
         #[arg(value_name = "GATEWAY:ATTEMPT")]
@@ -38,6 +40,24 @@ pub(crate) enum Verb {
         /// What shows it: a ticket, a line of a settlement file
         #[arg(long, value_name = "TEXT")]
         evidence: String,
+    },
+    /// Confirms what another operator proposed: corrects the ledger, never changes what was told
+    Confirm {
+        /// Its attempt, as the list shows it
+        #[arg(value_name = "GATEWAY:ATTEMPT")]
+        attempt: String,
+        /// The proposal, as the list shows it
+        #[arg(long, value_name = "PROPOSAL")]
+        proposal: String,
+    },
+    /// Withdraws a proposal that nobody has confirmed
+    Withdraw {
+        /// Its attempt, as the list shows it
+        #[arg(value_name = "GATEWAY:ATTEMPT")]
+        attempt: String,
+        /// The proposal, as the list shows it
+        #[arg(long, value_name = "PROPOSAL")]
+        proposal: String,
     },
 }
 
@@ -57,6 +77,8 @@ pub(super) async fn carry_out(global: &Global, verb: Verb) -> Result<Sheet, Fail
         Verb::Resolve { attempt, resolution, evidence } => {
             resolve::resolve(global, attempt, resolution, evidence).await
         }
+        Verb::Confirm { attempt, proposal } => confirm::confirm(global, attempt, proposal).await,
+        Verb::Withdraw { attempt, proposal } => withdraw::withdraw(global, attempt, proposal).await,
     }
 }
 

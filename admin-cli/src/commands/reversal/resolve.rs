@@ -1,9 +1,10 @@
 //! `reversal resolve`.
 
+use serde_json::json;
 use switch_proto::operator::v1::{self as pb, reversal_service_client::ReversalServiceClient};
 
-use super::{Resolution, done, gateway_of};
-use crate::{cli::Global, commands::confirm, failure::Failure, output::Sheet, session::Session};
+use super::{Resolution, gateway_of};
+use crate::{cli::Global, failure::Failure, output::Sheet, session::Session};
 
 pub(super) async fn resolve(
     global: &Global,
@@ -11,9 +12,9 @@ pub(super) async fn resolve(
     resolution: Resolution,
     evidence: String,
 ) -> Result<Sheet, Failure> {
-    let (resolution, words) = match resolution {
-        Resolution::Reversed => (pb::Resolution::Reversed, "reversed: the network holds no money for it"),
-        Resolution::Stands => (pb::Resolution::Stands, "standing: the network holds the money"),
+    let resolution = match resolution {
+        Resolution::Reversed => pb::Resolution::Reversed,
+        Resolution::Stands => pb::Resolution::Stands,
     };
     let request = pb::ResolveReversalRequest {
         gateway_id: gateway_of(&attempt_id)?,
@@ -21,9 +22,9 @@ pub(super) async fn resolve(
         resolution: resolution.into(),
         evidence,
     };
-    confirm(global, &format!("{attempt_id} is closed for good as {words}"))?;
     let session = Session::new(global)?;
     let ask = async |channel, request| ReversalServiceClient::new(channel).resolve_reversal(request).await;
-    session.change(request, ask).await?;
-    Ok(done("ReversalResolved", attempt_id))
+    let proposal = session.change(request, ask).await?.proposal_id;
+    let item = json!({ "attempt_id": attempt_id, "proposal_id": proposal });
+    Ok(Sheet::of("ResolutionProposed", [item]).with(&["ATTEMPT", "PROPOSAL"], vec![vec![attempt_id, proposal]]))
 }

@@ -1,6 +1,6 @@
 //! Evidence about a request: answers, silence, late answers, late sends.
 
-use super::{Located, Reply, Work, told_of};
+use super::{Located, Reply, Work, lane::Renewal, told_of};
 use crate::{
     id::AttemptRef,
     limits,
@@ -9,7 +9,7 @@ use crate::{
         CodeMeaning, Decision, DeclineAdvice, DeclineReason, Doubt, NetworkAnswer, Sent, Source, Told, ToldReason,
     },
     table::TableFault,
-    transaction::{AttemptState, Method, ReversalPolicy, ReversalReason, SeenApproval},
+    transaction::{AttemptState, LaneState, Method, ReversalPolicy, ReversalReason, SeenApproval},
 };
 
 /// What an answer to an open attempt comes to.
@@ -20,8 +20,10 @@ enum Judgement {
     UnwantedPartial(Amount),
     /// A no.
     Declined(DeclineReason, DeclineAdvice),
-    /// Neither; the amount where it says that something was approved.
-    Invalid(Option<Amount>),
+    /// A yes that cannot be told as one: for more, in another currency, or for an amount that it does not name.
+    InvalidApproval(Option<Amount>),
+    /// Neither a yes nor a no.
+    Invalid,
 }
 
 impl Work<'_> {
@@ -56,7 +58,7 @@ impl Work<'_> {
             Judgement::UnwantedPartial(amount) if void_requested => Judgement::Approved(amount),
             // What cannot be given back cannot be told as a no (R22).
             Judgement::UnwantedPartial(amount) if attempt.terms.reversal_policy == ReversalPolicy::Never => {
-                Judgement::Invalid(Some(amount))
+                Judgement::InvalidApproval(Some(amount))
             }
             other => other,
         };
@@ -64,7 +66,7 @@ impl Work<'_> {
         let told = match judgement {
             Judgement::Approved(amount) => {
                 attempt.state = AttemptState::Approved(amount);
-                attempt.approvals.push(SeenApproval { approval_code: answer.approval_code.clone(), amount });
+                attempt.approvals.push(seen(answer, Some(amount)));
                 if void_requested {
                     owes = Some((ReversalReason::Cancelled, Some(amount), amount));
                     told_of(answer, Decision::Voided, Amount::ZERO, &mark)
@@ -76,7 +78,7 @@ impl Work<'_> {
             }
             Judgement::UnwantedPartial(amount) => {
                 attempt.state = AttemptState::Approved(amount);
-                attempt.approvals.push(SeenApproval { approval_code: answer.approval_code.clone(), amount });
+                attempt.approvals.push(seen(answer, Some(amount)));
                 owes = Some((ReversalReason::UnsupportedPartial, Some(amount), amount));
                 Told {
                     source: Source::Switch,
@@ -88,13 +90,14 @@ impl Work<'_> {
                 attempt.state = AttemptState::Declined;
                 Told { decline: Some((reason, advice)), ..told_of(answer, Decision::Declined, Amount::ZERO, &mark) }
             }
-            Judgement::Invalid(approved) => {
+            Judgement::InvalidApproval(approved) => {
                 attempt.state = AttemptState::Invalid;
-                if let Some(amount) = approved {
-                    attempt.approvals.push(SeenApproval { approval_code: answer.approval_code.clone(), amount });
-                }
-                let approved = approved.filter(|_| !is_foreign(answer, currency));
+                attempt.approvals.push(seen(answer, approved));
                 return self.doubted(reference, located, ToldReason::InvalidNetworkAnswer, approved);
+            }
+            Judgement::Invalid => {
+                attempt.state = AttemptState::Invalid;
+                return self.doubted(reference, located, ToldReason::InvalidNetworkAnswer, None);
             }
         };
         if matches!(told.decision, Decision::Approved | Decision::PartiallyApproved)
@@ -179,21 +182,23 @@ impl Work<'_> {
     /// An answer to an attempt that is closed. What was told never changes; what the network may hold is undone (R13, S7).
     fn late_answer(&mut self, mut located: Located, answer: &NetworkAnswer) -> Result<Reply, TableFault> {
         let (operation, number) = (located.operation, located.attempt);
-        let asked = located.transaction.operations[operation].amount;
+        let (asked, currency) = (located.transaction.operations[operation].amount, located.transaction.currency);
+        let method = located.transaction.operations[operation].method;
         let attempt = &mut located.transaction.operations[operation].attempts[number];
-        if answer.response_code.meaning() != CodeMeaning::Approved {
+        if !matches!(answer.response_code.meaning(), CodeMeaning::Approved | CodeMeaning::ApprovedInPart) {
             if matches!(attempt.state, AttemptState::Approved(_)) {
                 attempt.conflicting_answer = true;
                 self.save(located.transaction, &[]);
             }
             return Ok(Reply::Recorded);
         }
-        let amount = answer.approved.unwrap_or(asked);
-        let seen = SeenApproval { approval_code: answer.approval_code.clone(), amount };
+        let approved = stated_amount(answer, asked, currency);
+        let seen = seen(answer, approved);
         if attempt.approvals.contains(&seen) {
             return Ok(Reply::Recorded); // a second copy of one answer
         }
-        if attempt.approvals.len() < limits::APPROVALS_MAX {
+        let is_remembered = attempt.approvals.len() < limits::APPROVALS_MAX;
+        if is_remembered {
             attempt.approvals.push(seen);
         }
         match attempt.state {
@@ -206,22 +211,27 @@ impl Work<'_> {
         // One whose remainder was released stands with the rest.
         let stands = matches!(attempt.state, AttemptState::Approved(_))
             && attempt.reversal.as_ref().is_none_or(|reversal| reversal.reason == ReversalReason::Remainder);
-        let reversible = attempt.terms.reversal_policy == ReversalPolicy::Always
-            && located.transaction.operations[operation].method != Method::Verify;
-        if stands || !reversible {
-            self.save(located.transaction, &[]);
-            return Ok(Reply::Recorded);
-        }
-        let approved = Some(amount).filter(|_| !is_foreign(answer, located.transaction.currency));
-        self.undo_again(&mut located, approved)?;
-        self.save(located.transaction, &[operation]);
-        Ok(Reply::Recorded)
+        let reversible = attempt.terms.reversal_policy == ReversalPolicy::Always && method != Method::Verify;
+        let renewal = match &attempt.reversal {
+            _ if stands || !reversible => None,
+            // The network has yet to acknowledge the reversal of an earlier approval: this one's turn comes after it.
+            Some(reversal)
+                if is_remembered && reversal.lane.state == LaneState::Pending && reversal.approvals_reversed > 0 =>
+            {
+                None
+            }
+            // Parked, and about another approval still: that one is asked for again first, as the network is awake.
+            Some(reversal) if !reversal.lane.state.is_final() && reversal.approvals_reversed > 0 => Some(Renewal::Same),
+            Some(_) if !is_remembered => Some(Renewal::Same),
+            Some(_) | None => Some(Renewal::NextApproval),
+        };
+        self.record(located, renewal, approved)
     }
 
     /// Bytes of a request left after its deadline or lease: whatever acknowledged a reversal before that proves nothing
     /// (R13).
     pub(super) fn late_send(&mut self, reference: &AttemptRef) -> Result<Reply, TableFault> {
-        let Some(mut located) = self.located(reference)? else { return Ok(Reply::Ignored) };
+        let Some(located) = self.located(reference)? else { return Ok(Reply::Ignored) };
         let (operation, number) = (located.operation, located.attempt);
         let attempt = &located.transaction.operations[operation].attempts[number];
         let reversible = attempt.terms.reversal_policy == ReversalPolicy::Always
@@ -231,22 +241,38 @@ impl Work<'_> {
         if !reversible || !closed_without_answer {
             return Ok(Reply::Recorded);
         }
-        self.undo_again(&mut located, None)?;
-        self.save(located.transaction, &[operation]);
-        Ok(Reply::Recorded)
+        self.record(located, Some(Renewal::Same), None)
     }
 
-    /// One more reversal: a new generation where there is a lane, a first one where there is none.
-    fn undo_again(&mut self, located: &mut Located, approved: Option<Amount>) -> Result<(), TableFault> {
+    /// Stores what is known now about a closed attempt, with one more reversal where one is due: a new generation where there
+    /// is a lane, a first one where there is none. What may be at the network after all is reserved of the day again (R24).
+    fn record(
+        &mut self,
+        mut located: Located,
+        renewal: Option<Renewal>,
+        approved: Option<Amount>,
+    ) -> Result<Reply, TableFault> {
         let (operation, number) = (located.operation, located.attempt);
-        let asked = located.transaction.operations[operation].amount;
-        if located.transaction.operations[operation].attempts[number].reversal.is_some() {
-            self.renew_reversal(&mut located.transaction, operation, number, approved)
-        } else {
-            let amount = approved.map_or(asked, |approved| approved.max(asked));
-            let reason = ReversalReason::InvalidResponse;
-            self.reverse(&mut located.transaction, operation, number, reason, approved, amount)
+        let transaction = &mut located.transaction;
+        let before = transaction.operations[operation].reversal_state();
+        let asked = transaction.operations[operation].amount;
+        match renewal {
+            None => {}
+            Some(subject) if transaction.operations[operation].attempts[number].reversal.is_some() => {
+                self.renew_reversal(transaction, operation, number, subject)?;
+            }
+            Some(_) => {
+                let amount = approved.map_or(asked, |approved| approved.max(asked));
+                let reason = ReversalReason::InvalidResponse;
+                self.reverse(transaction, operation, number, reason, approved, amount)?;
+            }
         }
+        let (gateway, currency) = (transaction.gateway.clone(), transaction.currency);
+        self.reserve_day_again(&gateway, currency, &mut transaction.operations[operation])?;
+        let is_told = transaction.operations[operation].reversal_state() != before;
+        let changed = [operation];
+        self.save(located.transaction, &changed[..usize::from(is_told)]);
+        Ok(Reply::Recorded)
     }
 }
 
@@ -254,23 +280,35 @@ fn judge(located: &Located, answer: &NetworkAnswer) -> Judgement {
     let operation = &located.transaction.operations[located.operation];
     let asked = operation.amount;
     match answer.response_code.meaning() {
-        CodeMeaning::Unmapped => Judgement::Invalid(None),
+        CodeMeaning::Unmapped => Judgement::Invalid,
         CodeMeaning::Declined(reason, advice) => Judgement::Declined(reason, advice),
-        CodeMeaning::Approved => {
-            let approved = answer.approved.unwrap_or(asked);
-            if is_foreign(answer, located.transaction.currency) || approved > asked {
-                Judgement::Invalid(Some(approved))
-            } else if approved == asked || (operation.partial_supported && !approved.is_zero()) {
-                Judgement::Approved(approved)
-            } else {
-                Judgement::UnwantedPartial(approved)
+        CodeMeaning::Approved | CodeMeaning::ApprovedInPart => {
+            match stated_amount(answer, asked, located.transaction.currency) {
+                Some(approved) if approved == asked => Judgement::Approved(approved),
+                Some(approved) if approved < asked && operation.partial_supported => Judgement::Approved(approved),
+                Some(approved) if approved < asked => Judgement::UnwantedPartial(approved),
+                unusable => Judgement::InvalidApproval(unusable),
             }
         }
     }
 }
 
-/// True where the answer's amount is in another currency than the transaction's: such an amount says nothing about what a
-/// reversal undoes.
-fn is_foreign(answer: &NetworkAnswer, currency: Currency) -> bool {
-    answer.currency.is_some_and(|answered| answered != currency)
+/// How much an approval is for, `None` where it does not say (R18): an amount in another currency, a code for a part without
+/// an amount, or nothing where something was asked. Without an amount every other code means the amount that was asked.
+fn stated_amount(answer: &NetworkAnswer, asked: Amount, currency: Currency) -> Option<Amount> {
+    let stated = match (answer.approved, answer.response_code.meaning()) {
+        (Some(amount), _) => amount,
+        (None, CodeMeaning::ApprovedInPart) => return None,
+        (None, CodeMeaning::Approved | CodeMeaning::Declined(..) | CodeMeaning::Unmapped) => asked,
+    };
+    let is_foreign = answer.currency.is_some_and(|answered| answered != currency);
+    (!is_foreign && (asked.is_zero() || !stated.is_zero())).then_some(stated)
+}
+
+fn seen(answer: &NetworkAnswer, amount: Option<Amount>) -> SeenApproval {
+    SeenApproval {
+        approval_code: answer.approval_code.clone(),
+        network_transaction_id: answer.network_transaction_id.clone(),
+        amount,
+    }
 }

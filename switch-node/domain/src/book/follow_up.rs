@@ -1,7 +1,7 @@
 //! What is asked about a transaction that exists: increment, capture, void, refund, expiry. Captures and voids are decided
 //! by their own entry; what the network must hear of them is repeated until acknowledged (R6).
 
-use super::{Reply, Work, open::new_operation};
+use super::{Reply, Work, lane::Renewal, open::new_operation};
 use crate::{
     entry::{Capture, Expire, Open, Void, VoidTarget},
     id::AttemptRef,
@@ -77,11 +77,16 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Σ refunds, pending and in doubt included, never passes what was captured (R11).
+    /// Σ refunds, pending and in doubt included, never passes what was captured (R11). What counts is captured money,
+    /// whatever was told of it: a sale that an operator found standing after its time-out or its void is given back like any
+    /// other (R25).
     pub(super) fn check_refund(&self, transaction: &Transaction, open: &Open) -> Result<(), Refusal> {
-        Self::check_original(transaction, !transaction.first().is_open())?;
-        Self::check_money(transaction, open.amount, open.currency)?;
         let totals = transaction.totals();
+        match Self::check_original(transaction, !transaction.first().is_open()) {
+            Err(Refusal::AlreadyVoided | Refusal::NotAuthorized) if !totals.captured.is_zero() => {}
+            checked => checked?,
+        }
+        Self::check_money(transaction, open.amount, open.currency)?;
         let taken = totals.refunded.plus(totals.refunds_in_doubt).unwrap_or(totals.captured);
         let left = totals.captured.saturating_minus(taken);
         if open.amount > left {
@@ -246,7 +251,8 @@ impl Work<'_> {
         if transaction.operations.iter().flat_map(|operation| &operation.attempts).any(never) {
             return Err(Refusal::NotReversible);
         }
-        if transaction.expired {
+        // Where the expiry released the hold nothing is left to undo; one that still stands at the network may be voided (R9).
+        if transaction.expired && totals.held.is_zero() {
             return Err(Refusal::Expired);
         }
         Ok(())
@@ -272,7 +278,7 @@ impl Work<'_> {
                 }
                 // An operator found that the money is there after all: it is asked back once more.
                 (Some(reversal), _) if reversal.lane.state == LaneState::Resolved(Resolution::Stands) => {
-                    self.renew_reversal(transaction, operation, number, None)?;
+                    self.renew_reversal(transaction, operation, number, Renewal::Same)?;
                     changed = true;
                 }
                 (None | Some(_), _) => {}
@@ -301,6 +307,8 @@ impl Work<'_> {
                     accepted: self.now(),
                 };
                 voids.push(row.clone());
+                let index = Key::Tombstone(void.gateway.clone(), self.mark.position);
+                self.table.put(index, Row::RequestId(original.clone()));
                 let key = Key::Request(void.gateway.clone(), None, original);
                 self.table.put(key, Row::Request(RequestRow::Tombstone { voids }));
                 (row, false)
@@ -332,7 +340,9 @@ impl Work<'_> {
             && !transaction.is_voided()
             && !transaction.is_finally_captured()
             && !transaction.totals().held.is_zero();
-        if still_open || !holds || transaction.expired || self.now() <= transaction.valid_until {
+        // By which clock it would have expired, an operator must say first (R8).
+        let undated = self.clock_row()?.disagreement.is_some();
+        if undated || still_open || !holds || transaction.expired || self.now() <= transaction.valid_until {
             return Ok(Reply::Ignored);
         }
         if expire.release {

@@ -4,13 +4,16 @@
 use super::{Located, Reply, Work};
 use crate::{
     effect::Effect,
-    entry::{LaneAnswer, LaneKind, LaneRef, Resolve},
-    id::{AttemptRef, LinkId, NetworkId, Stan},
+    entry::{LaneAnswer, LaneKind, LaneRef, ProposeResolution, ResolutionWord},
+    id::{AttemptRef, LinkId, NetworkId, Position, Stan},
+    limits,
     money::{Amount, Currency},
     outcome::LaneVerdict,
+    refusal::ResolutionRefusal,
     table::{DoubtRow, Key, OwedKind, Row, TableFault},
     transaction::{
-        Attempt, AttemptState, Lane, LaneState, Resolution, Reversal, ReversalReason, Transaction, WireIdentity,
+        Attempt, AttemptState, Confirmation, Lane, LaneState, ProposedResolution, Resolution, Reversal, ReversalReason,
+        Transaction, WireIdentity,
     },
 };
 
@@ -42,36 +45,47 @@ impl Work<'_> {
         }
         self.owe(&link, stan, &reference, OwedKind::Reversal, self.now());
         let lane = self.lane(stan, identity.rrn, 0, amount);
-        transaction.operations[operation].attempts[number].reversal = Some(Reversal { reason, approved, lane });
+        let attempt = &mut transaction.operations[operation].attempts[number];
+        let approvals_reversed = u16::from(!attempt.approvals.is_empty());
+        attempt.reversal = Some(Reversal { reason, approved, lane, approvals_reversed, superseded: Vec::new() });
         self.change_doubt(&network, |doubt| count(doubt, transaction.currency, amount))?;
         self.effects.push(Effect::LaneDue { link, attempt: reference });
         Ok(())
     }
 
     // ## (Pending | Acknowledged | NotFound | Parked | Resolved) => Pending, a generation later
-    /// What acknowledged the reversal so far proves nothing any more: one more, with an identity of its own (R13).
+    /// One more reversal, with an identity of its own: what acknowledged it so far proves nothing any more, or it was about
+    /// another approval (R13).
     pub(super) fn renew_reversal(
         &mut self,
         transaction: &mut Transaction,
         operation: usize,
         number: usize,
-        approved: Option<Amount>,
+        subject: Renewal,
     ) -> Result<(), TableFault> {
         let reference = self.reference(transaction, operation, number);
+        let asked = transaction.operations[operation].amount;
         let attempt = &transaction.operations[operation].attempts[number];
         let (link, network, rrn) = (attempt.link.clone(), attempt.network.clone(), attempt.identity.rrn);
         let Some(reversal) = &attempt.reversal else { return Ok(()) };
         let (old, mut renewed) = (reversal.lane.clone(), reversal.clone());
-        if old.identity.stan == attempt.identity.stan && !old.state.is_final() {
-            // Nobody acknowledged what went out under the original's number: it stays taken until the lane ends (R14).
+        let amount = match subject {
+            Renewal::Same => old.amount,
+            Renewal::NextApproval => {
+                let next = attempt.approvals.get(usize::from(renewed.approvals_reversed));
+                renewed.approved = next.and_then(|approval| approval.amount);
+                renewed.approvals_reversed += 1;
+                renewed.approved.map_or(asked, |approved| approved.max(asked))
+            }
+        };
+        let has_room = old.state.is_final() || renewed.superseded.len() < limits::SUPERSEDED_MAX;
+        let stan = if has_room { self.allocate_stan(&link)? } else { None }.unwrap_or(old.identity.stan);
+        if stan != old.identity.stan && !old.state.is_final() {
+            // Nobody acknowledged what went out under the old number: it stays taken until the lane ends (R14).
             self.owe(&link, old.identity.stan, &reference, OwedKind::Held, self.now());
-        } else {
-            self.free_stan(&link, old.identity.stan, &reference)?;
+            renewed.superseded.push(old.identity.stan);
         }
-        let stan = self.allocate_stan(&link)?.unwrap_or(old.identity.stan);
-        let amount = approved.map_or(old.amount, |approved| approved.max(old.amount));
         renewed.lane = self.lane(stan, rrn, old.generation.saturating_add(1), amount);
-        renewed.approved = approved.or(renewed.approved);
         self.owe(&link, stan, &reference, OwedKind::Reversal, self.now());
         let currency = transaction.currency;
         self.change_doubt(&network, |doubt| {
@@ -111,6 +125,7 @@ impl Work<'_> {
             maker: self.mark.leader,
             doubted_once: false,
             amount,
+            resolution: None,
         }
     }
 
@@ -146,6 +161,9 @@ impl Work<'_> {
             return Ok(Reply::Recorded);
         }
         found.lane.state = next;
+        if next.is_final() {
+            found.lane.resolution = None; // the network has answered what operators were to decide
+        }
         self.move_lane(found)
     }
 
@@ -159,17 +177,86 @@ impl Work<'_> {
         self.move_lane(found)
     }
 
-    // ## Parked => Resolved
-    pub(super) fn resolve(&mut self, resolve: &Resolve) -> Result<Reply, TableFault> {
+    /// Two persons close a parked lane: what one proposes changes nothing, and is told to nobody (R25).
+    pub(super) fn propose_resolution(&mut self, proposed: ProposeResolution) -> Result<Reply, TableFault> {
+        let ProposeResolution { attempt, resolution, author, evidence } = proposed;
+        let mark = self.mark;
         for kind in [LaneKind::Reversal, LaneKind::Advice] {
-            let lane = LaneRef { attempt: resolve.attempt.clone(), kind, generation: 0 };
-            let Some(mut found) = self.find_lane(&lane)? else { continue };
-            if matches!(found.lane.state, LaneState::Parked { .. }) {
-                found.lane.state = LaneState::Resolved(resolve.resolution);
-                return self.move_lane(found);
+            let Some(mut found) = self.find_lane(&LaneRef { attempt: attempt.clone(), kind, generation: 0 })? else {
+                continue;
+            };
+            if !matches!(found.lane.state, LaneState::Parked { .. }) {
+                continue;
+            }
+            if let Some(open) = found.lane.resolution.as_deref().filter(|earlier| earlier.is_open(mark.now)) {
+                let repeated = (&open.author, open.resolution, &open.evidence) == (&author, resolution, &evidence);
+                return Ok(Reply::Resolution(if repeated {
+                    Ok(open.position)
+                } else {
+                    Err(ResolutionRefusal::AlreadyProposed)
+                }));
+            }
+            let (position, since) = (mark.position, mark.now);
+            let kept = ProposedResolution { position, since, resolution, author, evidence, confirmed: None };
+            found.lane.resolution = Some(Box::new(kept));
+            found.store();
+            self.save(found.transaction, &[]);
+            return Ok(Reply::Resolution(Ok(position)));
+        }
+        Ok(Reply::Resolution(Err(ResolutionRefusal::NotParked)))
+    }
+
+    // ## Parked => Resolved
+    pub(super) fn confirm_resolution(&mut self, word: ResolutionWord) -> Result<Reply, TableFault> {
+        let refused = |refusal| Ok(Reply::Resolution(Err(refusal)));
+        let ResolutionWord { attempt, proposal, author } = word;
+        let Some((mut found, mut proposed)) = self.find_proposal(&attempt, proposal)? else {
+            return refused(ResolutionRefusal::NotProposed);
+        };
+        if proposed.confirmed.as_ref().is_some_and(|confirmed| confirmed.author == author) {
+            return Ok(Reply::Resolution(Ok(proposal))); // a repeated call
+        }
+        if !proposed.is_open(self.now()) {
+            return refused(ResolutionRefusal::NotProposed);
+        }
+        if proposed.author == author {
+            return refused(ResolutionRefusal::SamePerson);
+        }
+        found.lane.state = LaneState::Resolved(proposed.resolution);
+        proposed.confirmed = Some(Confirmation { author, time: self.now() });
+        found.lane.resolution = Some(proposed);
+        self.move_lane(found)?;
+        Ok(Reply::Resolution(Ok(proposal)))
+    }
+
+    /// Any operator may: who proposed it has found a mistake, or who should confirm it does not believe it.
+    pub(super) fn withdraw_resolution(&mut self, word: &ResolutionWord) -> Result<Reply, TableFault> {
+        let open = self.find_proposal(&word.attempt, word.proposal)?;
+        let now = self.now();
+        let Some((mut found, _)) = open.filter(|(_, proposed)| proposed.is_open(now)) else {
+            return Ok(Reply::Resolution(Err(ResolutionRefusal::NotProposed)));
+        };
+        found.lane.resolution = None;
+        found.store();
+        self.save(found.transaction, &[]);
+        Ok(Reply::Resolution(Ok(word.proposal)))
+    }
+
+    /// The lane of this attempt that has this very proposal.
+    fn find_proposal(
+        &self,
+        attempt: &AttemptRef,
+        proposal: Position,
+    ) -> Result<Option<(Found, Box<ProposedResolution>)>, TableFault> {
+        for kind in [LaneKind::Reversal, LaneKind::Advice] {
+            let lane = LaneRef { attempt: attempt.clone(), kind, generation: 0 };
+            if let Some(found) = self.find_lane(&lane)?
+                && let Some(proposed) = found.lane.resolution.clone().filter(|made| made.position == proposal)
+            {
+                return Ok(Some((found, proposed)));
             }
         }
-        Ok(Reply::Ignored)
+        Ok(None)
     }
 
     fn find_lane(&self, lane: &LaneRef) -> Result<Option<Found>, TableFault> {
@@ -210,7 +297,8 @@ impl Work<'_> {
         Reply::Recorded
     }
 
-    /// Stores a lane's new state with all that depends on it: trace numbers, doubt, the day's sum, the event.
+    /// Stores a lane's new state with all that depends on it: trace numbers, doubt, the day's sum, the event. An acknowledged
+    /// reversal goes on with the next approval that waits for one; an operator's word is about all of them.
     fn move_lane(&mut self, mut found: Found) -> Result<Reply, TableFault> {
         found.store();
         let (new, old, amount) = (found.lane.state, found.old, found.lane.amount);
@@ -224,10 +312,14 @@ impl Work<'_> {
         })?;
         if new.is_final() {
             self.free_stan(&found.link, found.lane.identity.stan, &found.reference)?;
-            if let Some(attempt) = found.attempt {
-                let original = found.transaction.operations[found.operation].attempts[attempt].identity.stan;
-                self.free_stan(&found.link, original, &found.reference)?;
-                self.release_after(&mut found, new)?;
+            if let Some(number) = found.attempt {
+                let (transaction, operation) = (&mut found.transaction, found.operation);
+                let is_acknowledged = new == LaneState::Acknowledged;
+                if is_acknowledged && transaction.operations[operation].attempts[number].has_waiting_approval() {
+                    self.renew_reversal(transaction, operation, number, Renewal::NextApproval)?;
+                } else {
+                    self.end_reversal(&mut found, number)?;
+                }
             }
         } else {
             let key = Key::Owed(found.link.clone(), found.lane.identity.stan);
@@ -236,9 +328,33 @@ impl Work<'_> {
                 self.table.put(key, Row::Owed(row));
             }
         }
+        // From pending to pending for the next approval is no change of what a gateway is told (R20).
         let operation = found.operation;
-        self.save(found.transaction, &[operation]);
+        let told = match found.attempt {
+            Some(number) => {
+                let reversal = &found.transaction.operations[operation].attempts[number].reversal;
+                reversal.as_ref().map(|reversal| reversal.lane.state)
+            }
+            None => Some(new),
+        };
+        let changed = [operation];
+        self.save(found.transaction, &changed[..usize::from(told != Some(old))]);
         Ok(Reply::Recorded)
+    }
+
+    /// Nothing is owed for the attempt any more: its trace numbers are free, and what it reserved is given back (R11, R14).
+    fn end_reversal(&mut self, found: &mut Found, number: usize) -> Result<(), TableFault> {
+        let attempt = &mut found.transaction.operations[found.operation].attempts[number];
+        let (mut numbers, approvals) = (vec![attempt.identity.stan], attempt.approvals.len());
+        if let Some(reversal) = &mut attempt.reversal {
+            numbers.append(&mut reversal.superseded);
+            reversal.approvals_reversed = u16::try_from(approvals).unwrap_or(u16::MAX);
+        }
+        for stan in numbers {
+            self.free_stan(&found.link, stan, &found.reference)?;
+        }
+        let state = found.lane.state;
+        self.release_after(found, state)
     }
 
     /// A reversal that is final gives back what its operation reserved (R11).
@@ -255,7 +371,12 @@ impl Work<'_> {
             if operation.attempts.iter().any(Attempt::in_doubt) {
                 return Ok(());
             }
-            let stands = |sum: Amount, attempt: &Attempt| sum.plus(attempt.standing()).unwrap_or(sum);
+            // A remainder that was released beside it has given its part back already.
+            let stands = |sum: Amount, attempt: &Attempt| {
+                let lane = attempt.reversal.as_ref().map(|reversal| reversal.lane.state);
+                let released = if lane.is_some_and(LaneState::is_final) { attempt.released() } else { Amount::ZERO };
+                sum.plus(attempt.standing().saturating_minus(released)).unwrap_or(sum)
+            };
             let keep = operation.attempts.iter().fold(Amount::ZERO, stands);
             return self.release_day(&gateway, currency, operation, keep);
         }
@@ -269,6 +390,15 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// What one more reversal of an attempt is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// What the one before was about: it has to be asked for again.
+    Same,
+    /// The first approval that has no reversal of its own yet.
+    NextApproval,
 }
 
 /// A lane with what surrounds it.

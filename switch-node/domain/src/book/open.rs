@@ -9,12 +9,9 @@ use crate::{
     outcome::{AnswerText, CodeMeaning, DeclineReason, NotSent, Told},
     refusal::Refusal,
     table::{Key, OwedKind, RequestRow, Row, TableFault, TombstoneVoid},
-    time::{DAY_MS, LogTime},
+    time::LogTime,
     transaction::{Attempt, AttemptState, CaptureMode, Fingerprint, Method, Operation, Transaction, WireIdentity},
 };
-
-/// How long a key is remembered at least: a `first_sent` before this is refused (R9).
-pub(crate) const RETENTION_MS: u64 = 400 * DAY_MS;
 
 impl Work<'_> {
     pub(super) fn open(&mut self, open: &Open) -> Result<Reply, TableFault> {
@@ -29,7 +26,9 @@ impl Work<'_> {
             Some(RequestRow::Tombstone { voids }) => Some(voids),
             None => None,
         };
-        if open.first_sent.is_some_and(|first| self.now().ms_since(first) > RETENTION_MS) {
+        if let Some(first) = open.first_sent
+            && self.is_too_old(first, open.retention_days)?
+        {
             return Ok(Reply::Refused(Refusal::KeyTooOld));
         }
         match &open.subject {
@@ -69,6 +68,7 @@ impl Work<'_> {
             entry_mode: new.entry_mode,
             merchant: new.merchant,
             card: new.card,
+            credentials: new.credentials,
             merchant_reference: new.merchant_reference,
             network_transaction_id: AnswerText::default(),
             directory_version: open.directory_version,
@@ -163,6 +163,7 @@ impl Work<'_> {
         let sum = self.day_use(&open.gateway, open.currency, day)?;
         let sum = sum.plus(open.amount).unwrap_or(sum);
         operation.day_reserved = open.amount;
+        operation.day_limited = true;
         self.table.put(Key::DayUse(open.gateway.clone(), open.currency, day), Row::Sum(sum));
         Ok(())
     }
@@ -201,8 +202,8 @@ impl Work<'_> {
         stan: crate::id::Stan,
     ) -> Reply {
         let original = (index > 0).then(|| {
-            let first = transaction.first();
-            AttemptRef { gateway: transaction.gateway.clone(), id: transaction.attempt_id(0, first.last_number()) }
+            let standing = transaction.first().standing_attempt().map_or(0, |(number, _)| number);
+            AttemptRef { gateway: transaction.gateway.clone(), id: transaction.attempt_id(0, standing) }
         });
         transaction.operations[index].attempts.push(attempt);
         let number = transaction.operations[index].last_number();
@@ -328,6 +329,7 @@ pub(super) fn new_operation(
         partial_supported,
         void_requested: false,
         day_reserved: Amount::ZERO,
+        day_limited: false,
         attempts: Vec::new(),
         advice: None,
         told: None,

@@ -8,6 +8,7 @@ mod invariants;
 mod refusals;
 mod rules_identity;
 mod rules_lanes;
+mod rules_retention;
 mod rules_sums;
 mod rules_told;
 mod rules_void;

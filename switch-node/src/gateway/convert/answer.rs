@@ -12,7 +12,7 @@ use switch_domain::{
 use switch_proto::gateway::v1 as pb;
 
 use super::resume_token;
-use crate::gateway::status::GatewayError;
+use crate::{flow::Seen, gateway::status::GatewayError};
 
 /// What a call that moves money returns.
 ///
@@ -74,11 +74,11 @@ pub fn transaction(transaction: &Transaction) -> pb::Transaction {
     }
 }
 
-/// A change of a transaction; `at` is the position in the key of its row.
+/// A change of a transaction; `seen` is what a watch has seen with it.
 #[must_use]
-pub fn event(at: Position, event: &EventRow) -> pb::WatchTransactionsResponse {
+pub fn event(seen: Seen, event: &EventRow) -> pb::WatchTransactionsResponse {
     pb::WatchTransactionsResponse {
-        resume_token: resume_token(at),
+        resume_token: resume_token(seen),
         transaction_id: event.transaction.to_string(),
         revision: event.revision,
         status: status(event.status).into(),
@@ -274,8 +274,8 @@ fn network_state(state: Option<LaneState>) -> pb::NetworkState {
     match state {
         None => pb::NetworkState::Unspecified,
         Some(LaneState::Pending) => pb::NetworkState::Pending,
-        // The contract has no word for an advice that an operator closed: nothing is owed any more.
-        Some(LaneState::Acknowledged | LaneState::Resolved(_)) => pb::NetworkState::Acknowledged,
+        Some(LaneState::Acknowledged) => pb::NetworkState::Acknowledged,
+        Some(LaneState::Resolved(_)) => pb::NetworkState::Resolved,
         // The book parks an advice whose original the network does not know.
         Some(LaneState::Parked { .. } | LaneState::NotFound) => pb::NetworkState::Parked,
     }

@@ -3,6 +3,9 @@
 
 use bytes::Bytes;
 use switch_domain::{
+    authorization::{
+        AuthenticationStatus, CredentialInitiator, CredentialReason, Credentials, StoredCredential, ThreeDSecure,
+    },
     card::{Card, CardFault, Expiry, Pan, Sensitive, filter_icc_data, parse_track2},
     outcome::AnswerText,
     transaction::EntryMode,
@@ -19,6 +22,7 @@ pub(super) struct Presented {
     /// A payment that the cardholder starts now: no stored credential, no token without a cryptogram (R22).
     pub(super) cardholder_initiated: bool,
     pub(super) electronic_commerce_indicator: AnswerText,
+    pub(super) credentials: Credentials,
     pub(super) original_network_transaction_id: AnswerText,
 }
 
@@ -58,6 +62,8 @@ struct Kind {
     remote: bool,
     cardholder_initiated: bool,
     electronic_commerce_indicator: AnswerText,
+    wallet: AnswerText,
+    stored: Option<StoredCredential>,
     original_network_transaction_id: AnswerText,
 }
 
@@ -69,6 +75,8 @@ impl Kind {
             remote: false,
             cardholder_initiated: true,
             electronic_commerce_indicator: AnswerText::default(),
+            wallet: AnswerText::default(),
+            stored: None,
             original_network_transaction_id: AnswerText::default(),
         }
     }
@@ -76,7 +84,16 @@ impl Kind {
 
 /// Card data, entry mode and 3-D Secure must tell one story.
 fn joined(fields: &mut Fields, kind: Kind, given: pb::EntryMode, secured: Option<Secured>) -> Option<Presented> {
-    let Kind { mut card, entry_modes, remote, cardholder_initiated, original_network_transaction_id, .. } = kind;
+    let Kind {
+        mut card,
+        entry_modes,
+        remote,
+        cardholder_initiated,
+        mut electronic_commerce_indicator,
+        wallet,
+        stored,
+        original_network_transaction_id,
+    } = kind;
     let is_secured = secured.is_some();
     let entry_mode = match entry_mode_of(given) {
         // A number typed in with 3-D Secure was typed into a page.
@@ -90,13 +107,13 @@ fn joined(fields: &mut Fields, kind: Kind, given: pb::EntryMode, secured: Option
             return None;
         }
     };
-    let mut electronic_commerce_indicator = kind.electronic_commerce_indicator;
+    let mut three_d_secure = None;
     if let Some(secured) = secured {
         if !remote || matches!(entry_mode, EntryMode::Manual | EntryMode::MailOrTelephone) {
             fields.wrong("three_d_secure", Reason::FieldConflict, "goes with payments on a page or in an app only");
             return None;
         }
-        let Secured { electronic_commerce_indicator: indicator, authentication_value } = secured;
+        let Secured { electronic_commerce_indicator: indicator, authentication_value, result } = secured;
         if !electronic_commerce_indicator.is_empty() && indicator.as_ref() != Some(&electronic_commerce_indicator) {
             let differs = "differs from that of the network token";
             fields.wrong("three_d_secure.electronic_commerce_indicator", Reason::FieldConflict, differs);
@@ -111,12 +128,14 @@ fn joined(fields: &mut Fields, kind: Kind, given: pb::EntryMode, secured: Option
             card.cryptogram = authentication_value;
         }
         electronic_commerce_indicator = indicator?;
+        three_d_secure = Some(result?);
     }
     Some(Presented {
         card,
         entry_mode,
         cardholder_initiated,
         electronic_commerce_indicator,
+        credentials: Credentials { three_d_secure, wallet, stored },
         original_network_transaction_id,
     })
 }
@@ -208,8 +227,7 @@ fn read_token(fields: &mut Fields, token: pb::NetworkToken) -> Option<Kind> {
         fields.digits("card.network_token.electronic_commerce_indicator", &electronic_commerce_indicator, 2)
     };
     let wallet = fields.text("card.network_token.wallet", &wallet, 32);
-    let (pan, expiry, cryptogram, indicator) = (pan?, expiry?, cryptogram?, indicator?);
-    wallet?; // networks take it from the token's own range
+    let (pan, expiry, cryptogram, indicator, wallet) = (pan?, expiry?, cryptogram?, indicator?, wallet?);
     let by_merchant = cryptogram.is_empty();
     let entry_modes: &[EntryMode] = if by_merchant {
         &[EntryMode::CredentialOnFile, EntryMode::Ecommerce]
@@ -221,6 +239,7 @@ fn read_token(fields: &mut Fields, token: pb::NetworkToken) -> Option<Kind> {
         remote: true,
         cardholder_initiated: !by_merchant,
         electronic_commerce_indicator: indicator,
+        wallet,
         ..Kind::of(card, entry_modes)
     })
 }
@@ -237,24 +256,36 @@ fn read_stored(fields: &mut Fields, stored: pb::StoredCredential) -> Option<Kind
     const INITIATOR: &str = "card.stored_credential.initiator";
     const REASON: &str = "card.stored_credential.reason";
     let initiator = fields.known::<pb::CredentialInitiator>(INITIATOR, initiator);
-    if initiator == Some(pb::CredentialInitiator::Unspecified) {
-        fields.missing(INITIATOR);
-    }
-    let reason = fields.known::<pb::CredentialReason>(REASON, reason);
-    if reason == Some(pb::CredentialReason::Unspecified) {
-        fields.missing(REASON);
-    }
+    let initiator = match initiator {
+        None => None,
+        Some(pb::CredentialInitiator::Unspecified) => {
+            fields.missing(INITIATOR);
+            None
+        }
+        Some(pb::CredentialInitiator::Cardholder) => Some(CredentialInitiator::Cardholder),
+        Some(pb::CredentialInitiator::Merchant) => Some(CredentialInitiator::Merchant),
+    };
+    let reason = match fields.known::<pb::CredentialReason>(REASON, reason) {
+        None => None,
+        Some(pb::CredentialReason::Unspecified) => {
+            fields.missing(REASON);
+            None
+        }
+        Some(pb::CredentialReason::Recurring) => Some(CredentialReason::Recurring),
+        Some(pb::CredentialReason::Installment) => Some(CredentialReason::Installment),
+        Some(pb::CredentialReason::Unscheduled) => Some(CredentialReason::Unscheduled),
+        Some(pb::CredentialReason::CardOnFile) => Some(CredentialReason::CardOnFile),
+    };
     const ORIGINAL: &str = "card.stored_credential.original_network_transaction_id";
     let original = fields.text(ORIGINAL, &original_network_transaction_id, 64);
     let (pan, expiry, initiator, reason, original) = (pan?, expiry?, initiator?, reason?, original?);
     let entry_modes: &[EntryMode] = match (initiator, reason) {
-        (pb::CredentialInitiator::Unspecified, _) | (_, pb::CredentialReason::Unspecified) => return None,
-        (pb::CredentialInitiator::Merchant, pb::CredentialReason::CardOnFile) => {
+        (CredentialInitiator::Merchant, CredentialReason::CardOnFile) => {
             fields.wrong(REASON, Reason::FieldConflict, "is chosen by the cardholder, and the merchant initiated");
             return None;
         }
-        (pb::CredentialInitiator::Merchant, _) => &[EntryMode::CredentialOnFile],
-        (pb::CredentialInitiator::Cardholder, _) => {
+        (CredentialInitiator::Merchant, _) => &[EntryMode::CredentialOnFile],
+        (CredentialInitiator::Cardholder, _) => {
             &[EntryMode::CredentialOnFile, EntryMode::Ecommerce, EntryMode::MailOrTelephone]
         }
     };
@@ -262,6 +293,7 @@ fn read_stored(fields: &mut Fields, stored: pb::StoredCredential) -> Option<Kind
         remote: true,
         // Never, whoever started it: R22 excepts stored credentials as such.
         cardholder_initiated: false,
+        stored: Some(StoredCredential { initiator, reason }),
         original_network_transaction_id: original,
         ..Kind::of(Card::of_number(pan, expiry, 0), entry_modes)
     })
@@ -272,6 +304,8 @@ struct Secured {
     /// `None` where it was wrong.
     electronic_commerce_indicator: Option<AnswerText>,
     authentication_value: Sensitive,
+    /// `None` where a part of it was wrong.
+    result: Option<ThreeDSecure>,
 }
 
 fn read_three_d_secure(fields: &mut Fields, result: pb::ThreeDSecure) -> Secured {
@@ -284,13 +318,14 @@ fn read_three_d_secure(fields: &mut Fields, result: pb::ThreeDSecure) -> Secured
     } = result;
     let indicator = fields.digits("three_d_secure.electronic_commerce_indicator", &electronic_commerce_indicator, 2);
     const STATUS: &str = "three_d_secure.transaction_status";
-    match transaction_status.as_str() {
-        "" => fields.missing(STATUS),
-        "Y" | "N" | "U" | "A" | "R" | "C" | "D" | "I" => {}
-        _ => fields.wrong(STATUS, Reason::FieldMalformed, "is not one of Y, N, U, A, R, C, D, I"),
+    let status = AuthenticationStatus::parse(&transaction_status);
+    match (transaction_status.as_str(), status) {
+        ("", _) => fields.missing(STATUS),
+        (_, None) => fields.wrong(STATUS, Reason::FieldMalformed, "is not one of Y, N, U, A, R, C, D, I"),
+        (_, Some(_)) => {}
     }
     let value = sensitive(authentication_value);
-    let is_proof_due = matches!(transaction_status.as_str(), "Y" | "A");
+    let is_proof_due = matches!(status, Some(AuthenticationStatus::Authenticated | AuthenticationStatus::Attempted));
     match value.expose().len() {
         0 if is_proof_due => fields.missing(AUTHENTICATION_VALUE),
         0 | 20..=32 => {}
@@ -308,7 +343,12 @@ fn read_three_d_secure(fields: &mut Fields, result: pb::ThreeDSecure) -> Secured
         version if is_version(version) => {}
         _ => fields.wrong(VERSION, Reason::FieldMalformed, "is not a version such as 2.2.0"),
     }
-    Secured { electronic_commerce_indicator: indicator, authentication_value: value }
+    let result = status.map(|status| ThreeDSecure {
+        version: AnswerText::of(&version, VERSION_LENGTH_MAX),
+        directory_server_transaction_id: AnswerText::of(&directory_server_transaction_id, UUID_LENGTH),
+        status,
+    });
+    Secured { electronic_commerce_indicator: indicator, authentication_value: value, result }
 }
 
 fn entry_mode_of(given: pb::EntryMode) -> Option<EntryMode> {
@@ -376,7 +416,7 @@ fn sensitive(bytes: Bytes) -> Sensitive {
 }
 
 fn is_uuid(text: &str) -> bool {
-    text.len() == 36
+    text.len() == UUID_LENGTH
         && text.bytes().enumerate().all(|(place, byte)| match place {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
@@ -393,4 +433,8 @@ fn is_version(text: &str) -> bool {
 }
 
 const ENTRY_MODE: &str = "entry_mode";
+/// Of a UUID with its hyphens.
+const UUID_LENGTH: usize = 36;
+/// Three numbers of two digits with their dots.
+const VERSION_LENGTH_MAX: usize = 8;
 const AUTHENTICATION_VALUE: &str = "three_d_secure.authentication_value";

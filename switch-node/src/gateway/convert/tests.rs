@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use switch_domain::{
+    authorization::{
+        AuthenticationStatus, CredentialInitiator, CredentialReason, Credentials, StoredCredential, ThreeDSecure,
+    },
     book::{Book, Settled},
     card::{CardReference, CardToken, Expiry, Truncated},
     directory::MerchantGrant,
@@ -10,8 +13,8 @@ use switch_domain::{
     outcome::{Decision, DeclineAdvice, DeclineReason, ResponseCode, Sent, Source, Told, ToldReason},
     table::EventRow,
     transaction::{
-        Advice, Attempt, AttemptState, EntryMode, Fingerprint, Lane, LaneState, Method, Operation, ReversalPolicy,
-        Status, Terms, Transaction, WireIdentity,
+        Advice, Attempt, AttemptState, EntryMode, Fingerprint, Lane, LaneState, Method, Operation, Resolution,
+        ReversalPolicy, Status, Terms, Transaction, WireIdentity,
     },
 };
 use switch_proto::gateway::v1::{card::Source as CardSource, get_transaction_request::By, void_request::Original};
@@ -157,6 +160,7 @@ fn a_payment_is_read_whole() {
         capture_mode: CaptureMode::Automatic,
         entry_mode: EntryMode::Manual,
         cardholder_initiated: true,
+        credentials: Credentials::default(),
         merchant: Merchant {
             id: MerchantId::parse("SHOP-1").expect("an id"),
             terminal: TerminalId::parse("T0000001").expect("an id"),
@@ -498,11 +502,15 @@ fn each_kind_of_card_data_reaches_its_place() {
     let (authorization, card) = read(with_card(CardSource::NetworkToken(token())));
     assert_eq!(card.cryptogram.expose(), [7; 20]);
     assert_eq!(authorization.electronic_commerce_indicator.as_str(), "05");
+    let wallet = AnswerText::of("google_pay", 32);
+    assert_eq!(authorization.credentials, Credentials { wallet, ..Credentials::default() });
 
     let (authorization, card) =
         read(with_card(CardSource::StoredCredential(pb::StoredCredential { expiry: None, ..stored() })));
     assert!(card.expiry.is_none());
     assert_eq!(authorization.original_network_transaction_id.as_str(), "first");
+    let used = StoredCredential { initiator: CredentialInitiator::Merchant, reason: CredentialReason::Recurring };
+    assert_eq!(authorization.credentials, Credentials { stored: Some(used), ..Credentials::default() });
 }
 
 #[test]
@@ -512,6 +520,12 @@ fn three_d_secure_is_checked_and_goes_with_remote_payments_only() {
     assert_eq!(authorization.entry_mode, EntryMode::Ecommerce);
     assert_eq!(authorization.electronic_commerce_indicator.as_str(), "05");
     assert_eq!(card.cryptogram.expose(), [9; 20]);
+    let result = ThreeDSecure {
+        version: AnswerText::of("2.2.0", 8),
+        directory_server_transaction_id: AnswerText::of("f2b1c0de-0000-4abc-8def-a1b2c3d4e5f6", 36),
+        status: AuthenticationStatus::Authenticated,
+    };
+    assert_eq!(authorization.credentials, Credentials { three_d_secure: Some(result), ..Credentials::default() });
     let unproven = pb::ThreeDSecure { authentication_value: Bytes::new(), transaction_status: "N".into(), ..secured() };
     assert!(read(with(unproven)).1.cryptogram.is_empty());
 
@@ -578,6 +592,16 @@ fn r7_free_text_with_the_card_number_is_refused() {
     let original = pb::StoredCredential { original_network_transaction_id: number(), ..stored() };
     let field = "card.stored_credential.original_network_transaction_id";
     assert_eq!(wrong(with_card(CardSource::StoredCredential(original))), [(field, Reason::FreeTextHoldsCardNumber)]);
+    let wallet = pb::NetworkToken { wallet: number(), ..token() };
+    let field = "card.network_token.wallet";
+    assert_eq!(wrong(with_card(CardSource::NetworkToken(wallet))), [(field, Reason::FreeTextHoldsCardNumber)]);
+    // A UUID in form, and the number all the same.
+    let (number, letters) = (number(), "abcdefabcdefabcd");
+    let id = format!("{}-{}-{}-{}-{}", &number[..8], &number[8..12], &number[12..16], &letters[..4], &letters[..12]);
+    let result = pb::ThreeDSecure { directory_server_transaction_id: id, ..secured() };
+    let request = pb::AuthorizeRequest { three_d_secure: Some(result), ..payment() };
+    let field = "three_d_secure.directory_server_transaction_id";
+    assert_eq!(wrong(request), [(field, Reason::FreeTextHoldsCardNumber)]);
     // A short number fits even where twelve or thirteen characters do.
     let short = "9".repeat(12);
     let mut request = with_card(CardSource::Keyed(pb::KeyedCard { primary_account_number: short.clone(), ..keyed() }));
@@ -736,11 +760,11 @@ fn reads_name_one_thing_and_pages_have_bounds() {
 #[test]
 fn r20_a_watch_resumes_after_the_event_of_its_token() {
     let from = |token: String| watch(&pb::WatchTransactionsRequest { resume_token: token }).map_err(faults);
-    let at = Position { index: u64::MAX - 1, place: 515 };
+    let at = Seen { position: Position { index: u64::MAX - 1, place: 515 }, time: LogTime(u64::MAX - 2) };
     assert_eq!(from(String::new()), Ok(None));
     assert_eq!(from(resume_token(at)), Ok(Some(at)));
     let longer = format!("{}0", resume_token(at));
-    let signed = format!("e+{}", "0".repeat(23));
+    let signed = format!("e+{}", "0".repeat(39));
     for token in ["e", "x", "+", longer.as_str(), &resume_token(at).to_uppercase(), &signed] {
         assert_eq!(from(token.to_owned()), Err(vec![("resume_token", Reason::FieldMalformed)]), "{token}");
     }
@@ -758,6 +782,7 @@ fn lane(state: LaneState) -> Lane {
         since: LogTime(5),
         maker: LeaderId::default(),
         doubted_once: false,
+        resolution: None,
         amount: Amount::parse(100).expect("an amount"),
     }
 }
@@ -811,6 +836,7 @@ fn operation(method: Method, told: Option<Told>, attempts: Vec<Attempt>) -> Oper
         partial_supported: false,
         void_requested: false,
         day_reserved: Amount::ZERO,
+        day_limited: false,
         attempts,
         advice: None,
         told,
@@ -834,6 +860,7 @@ fn record(operations: Vec<Operation>) -> Transaction {
             token: CardToken([0xab; 16]),
             sealed: None,
         },
+        credentials: Credentials::default(),
         merchant_reference: AnswerText::of("order 4711", 64),
         network_transaction_id: AnswerText::of("nt-1", 64),
         directory_version: 1,
@@ -972,6 +999,15 @@ fn advices_and_events_are_told_with_their_states() {
     let result = operation_result(&settled(&record)).expect("an answer");
     assert_eq!(result.network_state(), pb::NetworkState::Parked);
 
+    let mut closed = operation(Method::Capture, Some(told(Decision::Approved)), vec![]);
+    closed.advice = Some(Advice {
+        link: LinkId::parse("first-1").expect("an id"),
+        network: NetworkId::parse("first").expect("an id"),
+        lane: lane(LaneState::Resolved(Resolution::Stands)),
+    });
+    let result = operation_result(&settled(&self::record(vec![closed]))).expect("an answer");
+    assert_eq!(result.network_state(), pb::NetworkState::Resolved, "an operator's word is not the network's");
+
     let row = EventRow {
         transaction: record.id,
         revision: 3,
@@ -983,7 +1019,7 @@ fn advices_and_events_are_told_with_their_states() {
         advice: Some(LaneState::Pending),
         time: LogTime(8),
     };
-    let at = Position { index: 1, place: 2 };
+    let at = Seen { position: Position { index: 1, place: 2 }, time: LogTime(8) };
     let expected = pb::WatchTransactionsResponse {
         resume_token: resume_token(at),
         transaction_id: record.id.to_string(),

@@ -9,13 +9,23 @@ use std::{
 };
 
 use async_trait::async_trait;
+use switch_domain::{
+    authorization::FollowUp,
+    directory::Gateway,
+    entry::VoidTarget,
+    transaction::{Fingerprint, Method},
+};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::gateway::{
-    call::{Ask, GatewayCall, Told},
-    status::GatewayError,
+use crate::{
+    gateway::{
+        call::{Ask, GatewayCall, Told},
+        convert,
+        status::GatewayError,
+    },
+    security::vault::{FingerprintParts, Vault},
 };
 
 /// What a forward came to.
@@ -48,23 +58,59 @@ pub trait LeaderWay: Send + Sync {
     /// Hands a call to the leader.
     async fn forward(&self, call: &GatewayCall, until: Instant) -> Forwarded;
 
+    /// Drops the message of a call that may have been taken, and gives what can be asked after.
+    fn asked_key(&self, call: GatewayCall) -> Option<AskedKey>;
+
     /// Asks the leader what became of a key.
-    async fn inquire(&self, principal: &str, ask: &AskedKey, until: Instant) -> Forwarded;
+    async fn inquire(&self, principal: &str, asked: &AskedKey, until: Instant) -> Forwarded;
 }
 
 /// What is left of a call once its message is dropped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedKey {
-    /// Method path.
-    pub path: &'static str,
+    /// Method.
+    pub method: Method,
     /// The key.
     pub request_id: String,
     /// Original of a follow-up, or empty.
     pub original: String,
-    /// Amount in minor units, 0 without one.
-    pub amount_minor_units: i64,
-    /// Currency, or empty.
-    pub currency_code: String,
+    /// Digest of what was asked, made here of the clear message so that no card number travels (R16).
+    pub fingerprint: Fingerprint,
+}
+
+impl AskedKey {
+    /// What can be asked after a call of `gateway`. `None` where no answer could be told from one to another request with the same
+    /// key: the message cannot be read here, because its card data is sealed to the leader for example, or a key of the cluster is
+    /// missing. And for a void by key, which may have no transaction yet that it could be looked up in.
+    pub fn of(gateway: &Gateway, ask: Ask, vault: &Vault) -> Option<Self> {
+        let (method, request_id) = (ask.method(), ask.request_id().to_owned());
+        let follow_up = |asked: FollowUp, is_final| {
+            let FollowUp { transaction, amount, currency, .. } = asked;
+            let parts = FingerprintParts::follow_up(method, amount, currency, transaction);
+            Some((transaction.to_string(), vault.fingerprint(None, &FingerprintParts { is_final, ..parts }).ok()?))
+        };
+        let payment = |(authorization, card): (_, switch_domain::card::Card)| {
+            let parts = FingerprintParts::payment(&authorization, &card.pan);
+            Some((String::new(), vault.fingerprint(None, &parts).ok()?))
+        };
+        let (original, fingerprint) = match ask {
+            Ask::Authorize(request) => payment(convert::authorize(gateway, *request).ok()?)?,
+            Ask::Verify(request) => payment(convert::verify(gateway, *request).ok()?)?,
+            Ask::Increment(request) => follow_up(convert::increment(&gateway.id, request).ok()?, false)?,
+            Ask::Refund(request) => follow_up(convert::refund(&gateway.id, request).ok()?, false)?,
+            Ask::Capture(request) => {
+                let capture = convert::capture(&gateway.id, request).ok()?;
+                follow_up(capture.asked, capture.is_final)?
+            }
+            Ask::Void(request) => match convert::void(&gateway.id, request).ok()?.target {
+                VoidTarget::Transaction(id) => {
+                    (id.to_string(), vault.fingerprint(None, &FingerprintParts::void(Some(id), None)).ok()?)
+                }
+                VoidTarget::Request(_) => return None,
+            },
+        };
+        Some(Self { method, request_id, original, fingerprint })
+    }
 }
 
 /// Puts [`Forward`] around a service.
@@ -123,43 +169,28 @@ where
             let began = Instant::now();
             loop {
                 if way.leads() {
-                    match inner.call(call.clone()).await {
-                        // Leadership went between the look and the proposal, and nothing was proposed: look again.
-                        Err(GatewayError::NotLeader { .. }) => {}
-                        answer => return answer,
-                    }
-                } else {
-                    match way.forward(&call, until).await {
-                        Forwarded::Answered(Ok(told)) => return Ok(told),
-                        Forwarded::Answered(Err(error)) => return Err(GatewayError::OfLeader(error.0)),
-                        Forwarded::NotTheLeader | Forwarded::NotSent => {}
-                        Forwarded::Unknown if !call.ask.can_be_inquired() => return Err(GatewayError::OutcomeUnknown),
-                        Forwarded::Unknown => {
-                            let key = key_of(&call.ask);
-                            let principal = call.principal.clone();
-                            drop(call); // from here on no card data is held
-                            return ask_after(way, &principal, key, until).await;
-                        }
+                    // Given away, not copied: card data stands in one place. Where leadership goes before the proposal, nothing
+                    // was proposed, and the gateway is told that it may ask again.
+                    return inner.call(call).await;
+                }
+                match way.forward(&call, until).await {
+                    Forwarded::Answered(Ok(told)) => return Ok(told),
+                    Forwarded::Answered(Err(error)) => return Err(GatewayError::OfLeader(error.0)),
+                    Forwarded::NotTheLeader | Forwarded::NotSent => {}
+                    Forwarded::Unknown => {
+                        let principal = call.principal.clone();
+                        // From here on no card data is held.
+                        let Some(key) = way.asked_key(call) else { return Err(GatewayError::OutcomeUnknown) };
+                        return ask_after(way, &principal, key, until).await;
                     }
                 }
                 if Instant::now() + PAUSE >= until || began.elapsed() > LEADERLESS_MAX {
-                    return Err(GatewayError::NotLeader { leader: None });
+                    return Err(GatewayError::NotLeader);
                 }
                 tokio::time::sleep(PAUSE).await;
                 way.settle(until).await;
             }
         })
-    }
-}
-
-fn key_of(ask: &Ask) -> AskedKey {
-    let (amount_minor_units, currency_code) = ask.money();
-    AskedKey {
-        path: ask.path(),
-        request_id: ask.request_id().to_owned(),
-        original: ask.original().to_owned(),
-        amount_minor_units,
-        currency_code: currency_code.to_owned(),
     }
 }
 
@@ -182,3 +213,6 @@ async fn ask_after(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use switch_domain::{
-    authorization::Asked,
+    authorization::{Asked, Credentials},
     book::{Book, Dispatch, Reply},
     card::{Card, CardReference, CardToken, Expiry, Pan, Sensitive},
     directory::{self, Directory},
@@ -39,8 +39,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::link::{
-    ConnectFault, Delivery, Inbound, LaneKind, LaneMessage, LinkConnector, LinkEvents, LinkState, Links, NetworkLink,
-    Outbound, Received, SendGate, Settings,
+    ConnectFault, Delivery, Inbound, LaneKind, LaneMessage, LaneWait, LinkConnector, LinkEvents, LinkState, Links,
+    NetworkLink, Outbound, Received, SendGate, Settings,
 };
 
 pub(super) const TIMER: Duration = Duration::from_secs(10);
@@ -353,6 +353,7 @@ pub(super) fn dispatch(number: u64) -> Dispatch {
             token: CardToken([7; 16]),
             sealed: None,
         },
+        credentials: asked().credentials,
         merchant_reference: AnswerText::default(),
         partial_supported: false,
     };
@@ -367,6 +368,7 @@ pub(super) fn dispatch(number: u64) -> Dispatch {
         plan: Plan { route: None, network: record.network, link: record.id, terms, owner },
         subject: Subject::New(Box::new(new)),
         day_limit: Amount::ZERO,
+        retention_days: 0,
     };
     let mark = EntryMark {
         position: Position { index: number, place: 0 },
@@ -387,6 +389,7 @@ pub(super) fn asked() -> Asked {
         amount: Amount::parse(1_234).expect("an amount"),
         currency: Currency::parse("EUR").expect("a currency"),
         entry_mode: EntryMode::Ecommerce,
+        credentials: Credentials::default(),
         merchant: Merchant {
             id: MerchantId::parse("M-1").expect("an id"),
             terminal: TerminalId::parse("T-1").expect("an id"),
@@ -428,7 +431,7 @@ pub(super) fn send(link: &Arc<dyn NetworkLink>, number: u64) -> tokio::task::Joi
 /// A delivery that runs beside the test.
 pub(super) fn deliver(link: &Arc<dyn NetworkLink>, message: LaneMessage) -> tokio::task::JoinHandle<Delivery> {
     let (link, deadline) = (Arc::clone(link), Instant::now() + TIMER);
-    tokio::spawn(async move { link.deliver(message, deadline).await })
+    tokio::spawn(async move { link.deliver(message, LaneWait::until(deadline)).await })
 }
 
 /// The reversal of [`dispatch`] of the same number.

@@ -6,9 +6,15 @@ use switch_domain::{
     money::Amount,
     outcome::Decision,
     table::{OwedKind, OwedRow},
-    transaction::{Attempt, AttemptState, LaneState, Method, Operation, ReversalPolicy, ReversalReason, Transaction},
+    time::LogTime,
+    transaction::{
+        Attempt, AttemptState, LaneState, Method, Operation, ProposedResolution, Resolution, ReversalPolicy,
+        ReversalReason, Transaction,
+    },
 };
 use switch_proto::operator::v1 as pb;
+
+use super::proposal_id;
 
 /// The directory as operators read it.
 #[must_use]
@@ -19,6 +25,7 @@ pub fn directory(directory: &Directory) -> pb::Directory {
         networks: directory.networks.values().map(network_record).collect(),
         links: directory.links.values().map(link_record).collect(),
         routes: directory.routes.values().map(route_record).collect(),
+        retention_days: directory.retention_days,
     }
 }
 
@@ -35,6 +42,7 @@ pub fn change_record(change: &Change) -> pb::DirectoryChange {
         Change::RemoveNetwork(id) => Wire::RemoveNetwork(id.to_string()),
         Change::RemoveLink(id) => Wire::RemoveLink(id.to_string()),
         Change::RemoveRoute(id) => Wire::RemoveRoute(id.to_string()),
+        Change::SetRetentionDays(days) => Wire::SetRetentionDays(*days),
     };
     pb::DirectoryChange { change: Some(change) }
 }
@@ -60,7 +68,7 @@ pub fn transaction_record(transaction: &Transaction) -> pb::TransactionRecord {
 /// Something owed to a network; `None` where the row is neither a reversal nor an advice, or the transaction has no such
 /// lane any more.
 #[must_use]
-pub fn owed_message(link: &LinkId, row: &OwedRow, transaction: &Transaction) -> Option<pb::OwedMessage> {
+pub fn owed_message(link: &LinkId, row: &OwedRow, transaction: &Transaction, now: LogTime) -> Option<pb::OwedMessage> {
     let operation = transaction.operations.get(usize::from(row.attempt.id.operation))?;
     let (kind, lane) = match row.kind {
         OwedKind::Reversal => {
@@ -79,8 +87,28 @@ pub fn owed_message(link: &LinkId, row: &OwedRow, transaction: &Transaction) -> 
         state: if row.parked { "PARKED" } else { "PENDING" }.to_owned(),
         amount_minor_units: lane.amount.to_wire(),
         currency_code: transaction.currency.code().to_owned(),
-        since_unix_ms: i64::try_from(row.time.0).unwrap_or(i64::MAX),
+        since_unix_ms: unix_ms(row.time),
+        proposed: lane.resolution.as_deref().filter(|proposed| proposed.is_open(now)).map(proposed_message),
     })
+}
+
+fn proposed_message(proposed: &ProposedResolution) -> pb::ProposedResolution {
+    let resolution = match proposed.resolution {
+        Resolution::Reversed => pb::Resolution::Reversed,
+        Resolution::Stands => pb::Resolution::Stands,
+    };
+    pb::ProposedResolution {
+        proposal_id: proposal_id(proposed.position),
+        resolution: resolution.into(),
+        author: proposed.author.clone(),
+        evidence: proposed.evidence.clone(),
+        since_unix_ms: unix_ms(proposed.since),
+        expires_unix_ms: unix_ms(proposed.expires()),
+    }
+}
+
+fn unix_ms(time: LogTime) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
 fn gateway_record(gateway: &Gateway) -> pb::Gateway {
@@ -125,6 +153,7 @@ fn network_record(network: &Network) -> pb::Network {
         capture_tolerance_basis_points: network.capture_tolerance.clone().into_iter().collect(),
         release_expired: network.release_expired,
         reversal_has_own_trace_number: network.reversal_has_own_stan,
+        refund_days: network.refund_days,
     }
 }
 
@@ -246,7 +275,8 @@ fn reversal_state(state: LaneState) -> &'static str {
 fn advice_state(state: LaneState) -> &'static str {
     match state {
         LaneState::Pending => "PENDING",
-        LaneState::Acknowledged | LaneState::Resolved(_) => "ACKNOWLEDGED",
+        LaneState::Acknowledged => "ACKNOWLEDGED",
+        LaneState::Resolved(_) => "RESOLVED",
         LaneState::Parked { .. } | LaneState::NotFound => "PARKED",
     }
 }

@@ -1,13 +1,14 @@
 use switch_domain::{
+    authorization::Credentials,
     card::{CardReference, CardToken, Truncated},
-    id::{LeaderId, Owner, Position, RequestId, Rrn, Stan, TransactionId},
+    id::{LeaderId, Owner, RequestId, Rrn, Stan, TransactionId},
     money::Amount,
     outcome::{AnswerText, Decision, Sent, Told},
     table::{OwedKind, OwedRow},
     time::LogTime,
     transaction::{
-        Attempt, AttemptState, CaptureMode, EntryMode, Fingerprint, Lane, LaneState, Merchant, Method, Operation,
-        Reversal, ReversalReason, SeenApproval, Transaction, WireIdentity,
+        Attempt, AttemptState, CaptureMode, Confirmation, EntryMode, Fingerprint, Lane, LaneState, Merchant, Method,
+        Operation, ProposedResolution, Reversal, ReversalReason, SeenApproval, Transaction, WireIdentity,
     },
 };
 use switch_proto::operator::v1::directory_change::Change as Wire;
@@ -52,6 +53,7 @@ fn network_wire() -> pb::Network {
         capture_tolerance_basis_points: [("5812".to_owned(), 2000), ("*".to_owned(), 0)].into(),
         release_expired: true,
         reversal_has_own_trace_number: true,
+        refund_days: 365,
     }
 }
 
@@ -103,6 +105,7 @@ fn a_directory_survives_the_way_there_and_back() {
         links: vec![link_wire()],
         // The canonical digits: the fill of a bound is not written.
         routes: vec![pb::Route { range_high: "95".into(), ..route_wire() }],
+        retention_days: 200,
     };
     let domain = read_directory(wire.clone()).expect("a directory");
     assert_eq!(directory(&domain), wire);
@@ -335,6 +338,7 @@ fn lane(state: LaneState) -> Lane {
         since: LogTime(5),
         maker: LeaderId::default(),
         doubted_once: false,
+        resolution: None,
         amount: amount(100),
     }
 }
@@ -361,13 +365,19 @@ fn late() -> Transaction {
         owner: Owner { node: 1, boot: 1, term: 1 },
         state: AttemptState::TimedOut,
         response_code: None,
-        approvals: vec![SeenApproval { approval_code: text("A1", 6), amount: amount(90) }],
+        approvals: vec![SeenApproval {
+            approval_code: text("A1", 6),
+            network_transaction_id: text("", 64),
+            amount: Some(amount(90)),
+        }],
         late_approval: true,
         conflicting_answer: false,
         reversal: Some(Reversal {
             reason: ReversalReason::Timeout,
             approved: Some(amount(90)),
             lane: lane(LaneState::Pending),
+            approvals_reversed: 1,
+            superseded: vec![],
         }),
         opened: Position { index: 8, place: 1 },
     };
@@ -384,6 +394,7 @@ fn late() -> Transaction {
         attempts: vec![attempt],
         advice: None,
         told: Some(Told::by_switch(Decision::TimedOut, Sent::Unknown, Position { index: 9, place: 2 })),
+        day_limited: false,
     };
     Transaction {
         id: TransactionId::from_number(77),
@@ -409,6 +420,7 @@ fn late() -> Transaction {
             token: CardToken([0xab; 16]),
             sealed: None,
         },
+        credentials: Credentials::default(),
         merchant_reference: text("", 64),
         network_transaction_id: text("", 64),
         directory_version: 1,
@@ -478,10 +490,60 @@ fn what_is_owed_is_told_with_its_amount() {
         amount_minor_units: 100,
         currency_code: "EUR".into(),
         since_unix_ms: 5,
+        proposed: None,
     };
-    assert_eq!(owed_message(&link, &row(OwedKind::Reversal, true), &late()), Some(expected));
+    assert_eq!(owed_message(&link, &row(OwedKind::Reversal, true), &late(), LogTime(9)), Some(expected));
     for kind in [OwedKind::Attempt, OwedKind::Held, OwedKind::Advice] {
-        assert_eq!(owed_message(&link, &row(kind, false), &late()), None);
+        assert_eq!(owed_message(&link, &row(kind, false), &late(), LogTime(9)), None);
+    }
+}
+
+#[test]
+fn r25_a_proposal_is_listed_until_it_is_confirmed_or_expires() {
+    let row = OwedRow { attempt: wire_id(), kind: OwedKind::Reversal, parked: true, time: LogTime(5) };
+    let link = LinkId::parse("first-1").expect("an id");
+    let mut transaction = late();
+    let mut listed = |confirmed, now| {
+        let (position, evidence) = (Position { index: 812, place: 3 }, "line 17".to_owned());
+        let (author, resolution) = ("spiffe://example.org/operator/ann".to_owned(), Resolution::Stands);
+        let proposed = ProposedResolution { position, since: LogTime(7), resolution, author, evidence, confirmed };
+        for attempt in transaction.operations.iter_mut().flat_map(|operation| &mut operation.attempts) {
+            if let Some(reversal) = &mut attempt.reversal {
+                reversal.lane.resolution = Some(Box::new(proposed.clone()));
+            }
+        }
+        owed_message(&link, &row, &transaction, LogTime(now)).expect("it is owed").proposed
+    };
+    let last = 7 + limits::RESOLUTION_OPEN_MS;
+    let expected = pb::ProposedResolution {
+        proposal_id: "812.3".into(),
+        resolution: pb::Resolution::Stands.into(),
+        author: "spiffe://example.org/operator/ann".into(),
+        evidence: "line 17".into(),
+        since_unix_ms: 7,
+        expires_unix_ms: i64::try_from(last).expect("a time"),
+    };
+    assert_eq!(listed(None, last - 1), Some(expected));
+    assert_eq!(listed(None, last), None);
+    let confirmed = Confirmation { author: "spiffe://example.org/operator/bo".into(), time: LogTime(8) };
+    assert_eq!(listed(Some(confirmed), 9), None);
+}
+
+#[test]
+fn r25_a_proposal_is_named_by_its_entry() {
+    let author = "spiffe://example.org/operator/bo";
+    let named = |proposal: &str| word(author, "shop", &wire_id().to_string(), proposal);
+    let read = named("812.3").expect("a proposal");
+    assert_eq!((read.attempt, read.proposal, &*read.author), (wire_id(), Position { index: 812, place: 3 }, author));
+    assert_eq!(named(&proposal_id(read.proposal)).expect("a proposal").proposal, read.proposal);
+    let refused = |proposal| named(proposal).map_err(|fault| (fault.field, fault.fault)).expect_err("a fault");
+    assert_eq!(refused(""), ("proposal_id".to_owned(), Fault::Missing));
+    for nonsense in ["812", ".", "812.", ".3", "812.x", "-1.0", "812.4294967296"] {
+        assert_eq!(
+            refused(nonsense),
+            ("proposal_id".to_owned(), Fault::Malformed("a proposal as the list shows it")),
+            "{nonsense}"
+        );
     }
 }
 
@@ -520,4 +582,24 @@ fn r25_a_parked_item_is_closed_with_evidence() {
         wrong(|r| r.gateway_id = "market".into()),
         field("attempt_id", Fault::Malformed("an attempt of this gateway"))
     );
+}
+
+#[test]
+fn r8_an_operator_accepts_a_clock_that_was_seen_and_says_why() {
+    const WALL: u64 = 1_772_352_000_000;
+    let accept = |seen_wall_unix_ms, reason: &str| {
+        let request = pb::AcceptClockRequest { seen_wall_unix_ms, reason: reason.into() };
+        clock_acceptance("spiffe://example/operator/anna".into(), request, LogTime(WALL))
+    };
+    let wall = i64::try_from(WALL).expect("a time");
+    let accepted = accept(wall - 3_600_000, "the hall was dark").expect("an acceptance");
+    assert_eq!((accepted.wall, accepted.reason.as_str()), (LogTime(WALL), "the hall was dark"));
+    for (seen, reason, field) in [
+        (0, "dark", "seen_wall_unix_ms"),
+        (-1, "dark", "seen_wall_unix_ms"),
+        (wall - 3_600_001, "dark", "seen_wall_unix_ms"),
+        (wall, " ", "reason"),
+    ] {
+        assert_eq!(accept(seen, reason).expect_err("refused").field, field, "{seen} {reason}");
+    }
 }

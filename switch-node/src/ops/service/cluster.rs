@@ -105,6 +105,23 @@ impl ClusterService for Operators {
             Ok(Ok(Ok(_)) | Err(_)) | Err(_) => Ok(Response::new(pb::TriggerSnapshotResponse {})),
         }
     }
+
+    async fn get_clock(&self, request: Request<pb::GetClockRequest>) -> Result<Response<pb::GetClockResponse>, Status> {
+        let reign = self.reign()?;
+        let until = until(&request)?;
+        within(until, self.current(until)).await?;
+        self.clock(reign).map(Response::new)
+    }
+
+    async fn accept_clock(
+        &self,
+        request: Request<pb::AcceptClockRequest>,
+    ) -> Result<Response<pb::AcceptClockResponse>, Status> {
+        self.reign()?;
+        let (author, until) = (author(&request)?, until(&request)?);
+        within(until, self.accept(author, request.into_inner())).await?;
+        Ok(Response::new(pb::AcceptClockResponse {}))
+    }
 }
 
 impl Operators {

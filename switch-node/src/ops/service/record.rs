@@ -13,10 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Operators, author, refusals};
-use crate::{
-    journal::{Journal, shared::Mark},
-    ops::convert,
-};
+use crate::{codec::Mark, journal::Journal, ops::convert};
 
 #[tonic::async_trait]
 impl RecordService for Operators {

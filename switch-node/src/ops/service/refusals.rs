@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switch_consensus::{MembershipError, TransferError, snapshot::SnapshotError};
-use switch_domain::{directory::DirectoryRefusal, table::TableFault};
+use switch_domain::{directory::DirectoryRefusal, refusal::ResolutionRefusal, table::TableFault};
 use tonic::{Code, Status};
 
 use crate::{
@@ -89,6 +89,17 @@ pub(super) fn of_directory(refusal: DirectoryRefusal) -> Status {
             .with("allowed", allowed),
     };
     refused.status()
+}
+
+/// An operator's word about a parked item that was not taken (R25).
+pub(super) fn of_resolution(refusal: ResolutionRefusal) -> Status {
+    let reason = match refusal {
+        ResolutionRefusal::NotParked => "NOT_PARKED",
+        ResolutionRefusal::AlreadyProposed => "ALREADY_PROPOSED",
+        ResolutionRefusal::NotProposed => "NOT_PROPOSED",
+        ResolutionRefusal::SamePerson => "SAME_PERSON",
+    };
+    refused(Code::FailedPrecondition, reason, refusal.to_string()).status()
 }
 
 /// A change of members that was refused; `None` where the leader should be asked.

@@ -1,15 +1,16 @@
-//! What is owed to networks: listed, sent again, closed with evidence (R25).
+//! What is owed to networks: listed, sent again, closed with evidence by two persons (R25).
 
 use std::ops::Bound;
 
 use switch_domain::{
     book::Reply,
     entry::Command,
-    id::{AttemptRef, LinkId, Stan},
+    id::{AttemptRef, LinkId, Position, Stan},
     table::{Key, OwedKind, OwedRow, Row},
     transaction::LaneState,
 };
 use switch_proto::operator::v1::{self as pb, reversal_service_server::ReversalService};
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Operators, author, refusals, until, within};
@@ -63,37 +64,63 @@ impl ReversalService for Operators {
     ) -> Result<Response<pb::ResolveReversalResponse>, Status> {
         self.reign()?;
         let (author, until) = (author(&request)?, until(&request)?);
-        let resolve = convert::resolve(&author, request.into_inner())?;
-        let lanes = lanes(&self.shared.journal, &resolve.attempt)?;
-        if !lanes.iter().any(|lane| matches!(lane.state, LaneState::Parked { .. })) {
-            // A repeated call finds what it did.
-            if lanes.iter().any(|lane| lane.state == LaneState::Resolved(resolve.resolution)) {
-                return Ok(Response::new(pb::ResolveReversalResponse {}));
-            }
-            return Err(not_parked());
-        }
-        let resolution = resolve.resolution;
-        tracing::info!(target: "audit", %author, attempt = %resolve.attempt, ?resolution, "an operator closes a parked item");
+        let proposed = convert::resolve(&author, request.into_inner())?;
+        lanes(&self.shared.journal, &proposed.attempt)?;
+        let (attempt, resolution) = (&proposed.attempt, proposed.resolution);
+        tracing::info!(target: "audit", %author, %attempt, ?resolution, "an operator proposes how a parked item ends");
+        let proposal = self.say(until, Command::ProposeResolution(Box::new(proposed))).await?;
+        Ok(Response::new(pb::ResolveReversalResponse { proposal_id: convert::proposal_id(proposal) }))
+    }
+
+    async fn confirm_resolution(
+        &self,
+        request: Request<pb::ConfirmResolutionRequest>,
+    ) -> Result<Response<pb::ConfirmResolutionResponse>, Status> {
+        self.reign()?;
+        let (author, until) = (author(&request)?, until(&request)?);
+        let pb::ConfirmResolutionRequest { gateway_id, attempt_id, proposal_id } = request.into_inner();
+        let word = convert::word(&author, &gateway_id, &attempt_id, &proposal_id)?;
+        lanes(&self.shared.journal, &word.attempt)?;
+        tracing::info!(target: "audit", %author, attempt = %word.attempt, proposal_id, "an operator confirms how a parked item ends");
+        self.say(until, Command::ConfirmResolution(Box::new(word))).await?;
+        Ok(Response::new(pb::ConfirmResolutionResponse {}))
+    }
+
+    async fn withdraw_resolution(
+        &self,
+        request: Request<pb::WithdrawResolutionRequest>,
+    ) -> Result<Response<pb::WithdrawResolutionResponse>, Status> {
+        self.reign()?;
+        let (author, until) = (author(&request)?, until(&request)?);
+        let pb::WithdrawResolutionRequest { gateway_id, attempt_id, proposal_id } = request.into_inner();
+        let word = convert::word(&author, &gateway_id, &attempt_id, &proposal_id)?;
+        lanes(&self.shared.journal, &word.attempt)?;
+        tracing::info!(target: "audit", %author, attempt = %word.attempt, proposal_id, "an operator withdraws a proposal");
+        self.say(until, Command::WithdrawResolution(Box::new(word))).await?;
+        Ok(Response::new(pb::WithdrawResolutionResponse {}))
+    }
+}
+
+impl Operators {
+    /// Commits an operator's word about a parked item; gives the proposal that it is about.
+    async fn say(&self, until: Instant, command: Command) -> Result<Position, Status> {
         let proposed = async {
-            let reply = self.shared.journal.propose(Command::Resolve(Box::new(resolve))).await;
+            let reply = self.shared.journal.propose(command).await;
             reply.map_err(|lost| refusals::of_lost(lost).unwrap_or_else(|| self.not_leader()))
         };
         match within(until, proposed).await? {
-            Reply::Recorded => Ok(Response::new(pb::ResolveReversalResponse {})),
-            Reply::Ignored => Err(not_parked()),
-            Reply::Refused(refusal) => {
-                Err(refused(Code::FailedPrecondition, "REFUSED_BY_THE_BOOK", refusal.to_string()).status())
-            }
-            Reply::Dispatch(_) | Reply::Settled(_) | Reply::InFlight { .. } => {
-                tracing::error!("the book answered a resolution with something else");
+            Reply::Resolution(taken) => taken.map_err(refusals::of_resolution),
+            Reply::Recorded
+            | Reply::Ignored
+            | Reply::Refused(_)
+            | Reply::Dispatch(_)
+            | Reply::Settled(_)
+            | Reply::InFlight { .. } => {
+                tracing::error!("the book answered an operator's word with something else");
                 Err(refused(Code::Internal, "INTERNAL", "the switch has a fault").status())
             }
         }
     }
-}
-
-fn not_parked() -> Status {
-    refused(Code::FailedPrecondition, "NOT_PARKED", "nothing is parked for this attempt").status()
 }
 
 /// A reversal or an advice, as far as operators decide by it.
@@ -139,7 +166,7 @@ fn page(
                 (Key::Owed(link, _), Row::Owed(row)) if is_lane(row) && (row.parked || !parked_only) => {
                     let id = row.attempt.id.transaction;
                     let found = journal.transaction(&row.attempt.gateway, id).map_err(refusals::of_table)?;
-                    found.and_then(|transaction| convert::owed_message(link, row, &transaction))
+                    found.and_then(|transaction| convert::owed_message(link, row, &transaction, journal.log_time()))
                 }
                 _ => None,
             };

@@ -42,7 +42,7 @@ pub(in crate::auditor) fn check(joined: &Joined<'_>, findings: &mut Findings) {
 fn still_moving(record: &Record) -> bool {
     record.operations.iter().any(|operation| {
         operation.decision == Decision::Unspecified && operation.method != Method::Verify
-            || matches!(operation.advice, NetworkState::Pending | NetworkState::Parked)
+            || matches!(operation.advice, NetworkState::Pending | NetworkState::Parked | NetworkState::Resolved)
             || operation.attempts.iter().any(|attempt| {
                 matches!(attempt.reversal, ReversalState::Pending | ReversalState::Parked | ReversalState::Resolved)
             })

@@ -34,7 +34,7 @@ pub(in crate::auditor) fn check(joined: &Joined<'_>, findings: &mut Findings) {
                         findings.broken("S8", &record.id, text);
                     }
                 }
-                NetworkState::Acknowledged | NetworkState::Unspecified => {}
+                NetworkState::Acknowledged | NetworkState::Resolved | NetworkState::Unspecified => {}
             }
             let waits = operation.decision == Decision::Unspecified && operation.method != Method::Verify;
             if waits && operation.attempts.iter().all(|attempt| attempt.state != AttemptState::Open) {

@@ -8,7 +8,11 @@ use std::{
 
 use switch_proto::network::v1::{MessageIdentity, ReversalReason};
 
-use crate::sandbox::{cards::CardMark, limits::NAMES_MAX, proto::Delivery};
+use crate::sandbox::{
+    cards::CardMark,
+    limits::NAMES_MAX,
+    proto::{Credentials, Delivery},
+};
 
 use super::Sums;
 
@@ -129,6 +133,7 @@ pub(super) struct AttemptEntry {
     pub(super) amount: i64,
     pub(super) currency: Currency,
     pub(super) card: CardMark,
+    pub(super) credentials: Option<Box<Credentials>>,
     pub(super) merchant: Symbol,
     pub(super) code: Code,
     pub(super) approval_code: [u8; 6],

@@ -3,7 +3,7 @@
 use switch_proto::network::v1 as wire;
 
 use super::entry::{Code, Currency, Index, Kind};
-use crate::sandbox::cards::CardMark;
+use crate::sandbox::{cards::CardMark, proto::Credentials};
 
 /// A request, parsed.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Request<'a> {
     pub currency: Currency,
     /// Card.
     pub card: CardMark,
+    /// How card and cardholder were vouched for, if the request said so.
+    pub credentials: Option<Box<Credentials>>,
     /// Merchant.
     pub merchant: &'a str,
     /// First authorization, for increments and refunds; else empty.

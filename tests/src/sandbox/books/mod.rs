@@ -145,6 +145,7 @@ impl Books {
             amount: request.amount,
             currency: request.currency,
             card: request.card,
+            credentials: request.credentials.clone(),
             merchant: self.names.symbol(request.merchant),
             code,
             approval_code,

@@ -174,6 +174,7 @@ impl Books {
             delivery: attempt.delivery.into(),
             killed: attempt.killed,
             sums: is_root.then(|| (&attempt.sums).into()),
+            credentials: attempt.credentials.as_deref().cloned(),
         }
     }
 

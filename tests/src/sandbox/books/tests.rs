@@ -8,7 +8,7 @@ use crate::sandbox::{
         KEEPS, KILLS, PLAIN, attempt_id, capture, follow_up, purchase, remainder, reversal, verification, violations,
     },
     parse,
-    proto::{Record, record::Entry},
+    proto::{Credentials, Record, record::Entry},
 };
 
 const EUR: Currency = *b"EUR";
@@ -88,6 +88,44 @@ fn an_approval_holds_a_capture_takes_and_a_remainder_releases() {
     assert_eq!(desk.post(&follow_up(4, Purpose::Refund, &sale, 200)), "00");
     assert_eq!(desk.euros(), [1_000, 0, 300, 700, 0, 200]);
     assert_eq!(desk.violations(), []);
+}
+
+#[test]
+fn the_books_keep_how_card_and_cardholder_were_vouched_for() {
+    let mut desk = Desk::new(KEEPS);
+    let plain = purchase(1, PLAIN, 1_000);
+    let vouched = wire::RequestFields {
+        three_d_secure: Some(wire::ThreeDSecure {
+            version: "2.2.0".into(),
+            directory_server_transaction_id: "f2b1c0de-0000-4abc-8def-a1b2c3d4e5f6".into(),
+            transaction_status: "Y".into(),
+        }),
+        wallet: "google_pay".into(),
+        stored_credential: Some(wire::StoredCredential {
+            initiator: wire::CredentialInitiator::Merchant.into(),
+            reason: wire::CredentialReason::Recurring.into(),
+        }),
+        ..purchase(2, PLAIN, 1_000)
+    };
+    desk.authorize(&plain);
+    desk.authorize(&vouched);
+    let credentials: Vec<_> = desk
+        .records()
+        .into_iter()
+        .filter_map(|record| match record.entry {
+            Some(Entry::Attempt(attempt)) => Some(attempt.credentials),
+            _ => None,
+        })
+        .collect();
+    let expected = Credentials {
+        three_d_secure_version: "2.2.0".into(),
+        directory_server_transaction_id: "f2b1c0de-0000-4abc-8def-a1b2c3d4e5f6".into(),
+        transaction_status: "Y".into(),
+        wallet: "google_pay".into(),
+        credential_initiator: "CREDENTIAL_INITIATOR_MERCHANT".into(),
+        credential_reason: "CREDENTIAL_REASON_RECURRING".into(),
+    };
+    assert_eq!(credentials, [None, Some(expected)]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn an_approval_carries_what_a_network_says() {
     asked.street = "1 Main Street".into();
     asked.card.as_mut().expect("card").card_verification_value = "123".into();
     let answer = line.answer(authorization(asked.clone()));
-    assert_eq!((answer.response_code.as_str(), answer.approved_minor_units), ("00", 1_000));
+    assert_eq!((answer.response_code.as_str(), answer.approved_minor_units), ("00", Some(1_000)));
     assert_eq!((answer.address_result.as_str(), answer.card_verification_result.as_str()), ("Z", "M"));
     assert_eq!((answer.currency_code.as_str(), answer.approval_code.len()), ("EUR", 6));
     assert_eq!(answer.identity, asked.identity);
@@ -161,9 +161,9 @@ fn an_invalid_card_number_is_declined() {
 #[test]
 fn wrong_amounts_and_currencies_are_told_but_only_the_amount_is_booked() {
     let mut line = Line::new(KEEPS);
-    assert_eq!(line.answer(authorization(purchase(1, cards::GREATER_AMOUNT, 1_000))).approved_minor_units, 1_001);
+    assert_eq!(line.answer(authorization(purchase(1, cards::GREATER_AMOUNT, 1_000))).approved_minor_units(), 1_001);
     assert_eq!(line.answer(authorization(purchase(2, cards::OTHER_CURRENCY, 1_000))).currency_code, "XTS");
-    assert_eq!(line.answer(authorization(purchase(3, cards::PARTIAL, 1_001))).approved_minor_units, 500);
+    assert_eq!(line.answer(authorization(purchase(3, cards::PARTIAL, 1_001))).approved_minor_units(), 500);
     assert_eq!(line.held(), 1_001 + 1_000 + 500);
 }
 

@@ -8,11 +8,13 @@ use super::{
     invariants::{check_invariants, check_transition},
 };
 use crate::{
+    authorization::Credentials,
     card::{CardReference, CardToken, Sealed, Truncated},
     effect::Effect,
     entry::{
         AnswerEvidence, Capture, Command, EntryMark, Expire, Failover, FailoverCause, LaneAnswer, LaneKind, LaneRef,
-        NewTransaction, NotSentEvidence, Open, Plan, Resolve, Subject, TimedOut, Void, VoidTarget,
+        NewTransaction, NotSentEvidence, Open, Plan, ProposeResolution, ResolutionWord, Subject, TimedOut, Void,
+        VoidTarget,
     },
     id::{
         AttemptId, AttemptRef, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId, RouteId,
@@ -20,7 +22,7 @@ use crate::{
     },
     money::{Amount, Currency},
     outcome::{AnswerText, Decision, Doubt, LaneVerdict, NetworkAnswer, NotSent, ResponseCode},
-    refusal::Refusal,
+    refusal::{Refusal, ResolutionRefusal},
     table::{DoubtRow, EventRow, Key, MemoryTable, OwedKind, Row},
     time::{DAY_MS, LogTime},
     transaction::{
@@ -33,6 +35,10 @@ use crate::{
 pub(super) const START: LogTime = LogTime(1_772_352_000_000);
 pub(super) const TIMEOUT_MS: u64 = 10_000;
 pub(super) const IN_FLIGHT_MS: u64 = 30_000;
+/// Operators.
+pub(super) const ANNA: &str = "spiffe://example/operator/anna";
+pub(super) const BRUNO: &str = "spiffe://example/operator/bruno";
+pub(super) const CLARA: &str = "spiffe://example/operator/clara";
 pub(super) const OWNER: Owner = Owner { node: 1, boot: 11, term: 3 };
 
 pub(super) fn amount(minor_units: u64) -> Amount {
@@ -140,6 +146,21 @@ pub(super) fn refused(reply: Reply) -> Refusal {
     }
 }
 
+/// The proposal that an operator's word is about.
+pub(super) fn taken(reply: Reply) -> Position {
+    match reply {
+        Reply::Resolution(Ok(proposal)) => proposal,
+        other => panic!("not taken: {other:?}"),
+    }
+}
+
+pub(super) fn not_taken(reply: Reply) -> ResolutionRefusal {
+    match reply {
+        Reply::Resolution(Err(refusal)) => refusal,
+        other => panic!("taken: {other:?}"),
+    }
+}
+
 pub(super) fn recorded(reply: Reply) {
     assert!(matches!(reply, Reply::Recorded), "not recorded: {reply:?}");
 }
@@ -222,9 +243,9 @@ impl Books {
             }
         }
         let changes_nothing = match &reply {
-            Reply::Refused(_) | Reply::InFlight { .. } | Reply::Ignored => true,
+            Reply::Refused(_) | Reply::InFlight { .. } | Reply::Ignored | Reply::Resolution(Err(_)) => true,
             Reply::Settled(settled) => settled.replayed(),
-            Reply::Dispatch(_) | Reply::Recorded => false,
+            Reply::Dispatch(_) | Reply::Recorded | Reply::Resolution(Ok(_)) => false,
         };
         if changes_nothing {
             assert!(self.table == before, "stores nothing (R17): {reply:?}");
@@ -279,6 +300,7 @@ impl Books {
                 token: CardToken([7; 16]),
                 sealed: Some(Sealed { key_version: 1, bytes: Box::new([1, 2, 3]) }),
             },
+            credentials: Credentials::default(),
             merchant_reference: AnswerText::default(),
             partial_supported: false,
         }
@@ -296,6 +318,7 @@ impl Books {
             plan: self.plan(),
             subject,
             day_limit: amount(self.day_limit),
+            retention_days: 0,
         }
     }
 
@@ -468,10 +491,28 @@ impl Books {
         self.apply(Command::Park(lane))
     }
 
-    pub(super) fn resolve(&mut self, at: impl At, resolution: Resolution) -> Reply {
+    /// One operator proposes how a parked lane ends, another confirms it (R25).
+    pub(super) fn resolve(&mut self, at: impl At + Copy, resolution: Resolution) -> Reply {
+        match self.propose(at, resolution, ANNA) {
+            Reply::Resolution(Ok(proposal)) => self.confirm(at, proposal, BRUNO),
+            refused => refused,
+        }
+    }
+
+    pub(super) fn propose(&mut self, at: impl At, resolution: Resolution, author: &str) -> Reply {
         let attempt = self.name(at);
-        let (author, evidence) = ("spiffe://example/ops/anna".to_owned(), "statement of 2 March".to_owned());
-        self.apply(Command::Resolve(Box::new(Resolve { attempt, resolution, author, evidence })))
+        let (author, evidence) = (author.to_owned(), "statement of 2 March".to_owned());
+        self.apply(Command::ProposeResolution(Box::new(ProposeResolution { attempt, resolution, author, evidence })))
+    }
+
+    pub(super) fn confirm(&mut self, at: impl At, proposal: Position, author: &str) -> Reply {
+        let word = ResolutionWord { attempt: self.name(at), proposal, author: author.to_owned() };
+        self.apply(Command::ConfirmResolution(Box::new(word)))
+    }
+
+    pub(super) fn withdraw(&mut self, at: impl At, proposal: Position, author: &str) -> Reply {
+        let word = ResolutionWord { attempt: self.name(at), proposal, author: author.to_owned() };
+        self.apply(Command::WithdrawResolution(Box::new(word)))
     }
 
     // ## What stands in the table

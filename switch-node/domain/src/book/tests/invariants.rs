@@ -11,7 +11,8 @@ use super::domain::{
     outcome::Decision,
     table::{DoubtRow, EventRow, Key, MemoryTable, OwedKind, OwedRow, RequestRow, Row},
     transaction::{
-        AttemptState, Lane, LaneState, Method, Operation, Resolution, ReversalPolicy, ReversalReason, Transaction,
+        Attempt, AttemptState, Lane, LaneState, Method, Operation, Resolution, ReversalPolicy, ReversalReason,
+        Transaction,
     },
 };
 
@@ -28,6 +29,8 @@ pub(super) fn check_invariants(table: &MemoryTable) {
     }
     let mut events: BTreeMap<(GatewayId, TransactionId), Vec<&EventRow>> = BTreeMap::new();
     let mut keys = 0;
+    // Rows that nobody may need any more are dropped: their events go before, and on their own (R9, R20).
+    let forgets = table.rows.keys().any(|key| matches!(key, Key::EventsForgotten(_) | Key::Forgotten));
     for (key, row) in &table.rows {
         match (key, row) {
             (Key::Owed(link, stan), Row::Owed(row)) => expected.check_owed(link, *stan, row),
@@ -47,25 +50,36 @@ pub(super) fn check_invariants(table: &MemoryTable) {
                 }
                 RequestRow::Tombstone { voids } => {
                     assert!((1..=limits::TOMBSTONE_VOIDS_MAX).contains(&voids.len()) && original.is_none());
+                    for void in voids {
+                        let named = table.rows.get(&Key::Tombstone(gateway.clone(), void.position));
+                        let last = voids.last().is_some_and(|last| last.position == void.position);
+                        assert!(!last || named == Some(&Row::RequestId(request_id.clone())), "found by its age (R9)");
+                    }
                 }
             },
             (Key::Event(gateway, _), Row::Event(event)) => {
                 events.entry((gateway.clone(), event.transaction)).or_default().push(event);
             }
+            (Key::EventsForgotten(_), Row::Position(_))
+            | (Key::Forgotten, Row::Time(_))
+            | (Key::ClockAgreement, Row::Clock(_))
+            | (Key::Tombstone(..), Row::RequestId(_)) => {}
             (Key::Transaction(..), Row::Transaction(_)) | (Key::NextStan(_) | Key::NextRrn, Row::Counter(_)) => {}
             (key, row) => panic!("{row:?} stands at {key:?}"),
         }
     }
     assert!(expected.owed.is_empty(), "owed, and in no row: {:?}", expected.owed);
+    let freed: Vec<_> = expected.held.iter().filter(|(_, (_, must))| *must).collect();
+    assert!(freed.is_empty(), "carried by what nobody acknowledged, and free (R14): {freed:?}");
     assert!(expected.doubt.is_empty(), "in doubt, and in no row: {:?}", expected.doubt);
     assert!(expected.days.values().all(|used| *used == 0), "reserved, and in no row: {:?}", expected.days);
     assert_eq!(keys, expected.keys.len(), "every operation has its key");
     for (key, row) in &table.rows {
         if let (Key::Transaction(gateway, id), Row::Transaction(transaction)) = (key, row) {
-            check_events(transaction, events.remove(&(gateway.clone(), *id)).unwrap_or_default().as_slice());
+            check_events(transaction, events.remove(&(gateway.clone(), *id)).unwrap_or_default().as_slice(), forgets);
         }
     }
-    assert!(events.is_empty(), "events of nothing: {events:?}");
+    assert!(events.is_empty() || forgets, "events of nothing: {events:?}");
 }
 
 /// Panics where a command changed what is fixed for ever.
@@ -78,7 +92,11 @@ pub(super) fn check_transition(before: &Transaction, after: &Transaction) {
         assert_eq!((old.fingerprint, old.accepted), (new.fingerprint, new.accepted));
         assert!(old.told.is_none() || old.told == new.told, "what was told never changes (R3): {old:?} {new:?}");
         assert!(new.attempts.len() >= old.attempts.len());
-        assert!(new.day_reserved <= old.day_reserved, "a reservation is only given back (R11)");
+        assert!(
+            new.day_reserved <= old.day_reserved
+                || (new.day_reserved == new.amount && new.attempts.iter().any(Attempt::in_doubt)),
+            "a reservation is given back, and taken again for what is in doubt again (R11, R24)"
+        );
         for (old, new) in old.attempts.iter().zip(&new.attempts) {
             assert_eq!(
                 (old.identity, old.terms, old.owner),
@@ -91,7 +109,17 @@ pub(super) fn check_transition(before: &Transaction, after: &Transaction) {
             if let Some(old) = &old.reversal {
                 let new = new.reversal.as_ref().expect("a reversal is never forgotten");
                 assert_eq!(old.reason, new.reason);
+                assert!(old.approvals_reversed <= new.approvals_reversed, "a reversed approval stays so (R13)");
                 check_lane(&old.lane, &new.lane);
+                if old.lane.generation != new.lane.generation {
+                    let renumbered = old.lane.identity.stan != new.lane.identity.stan;
+                    assert!(renumbered || old.superseded.len() == limits::SUPERSEDED_MAX, "its own number (R14)");
+                    let same = old.approvals_reversed == new.approvals_reversed;
+                    assert!(
+                        !same || new.lane.amount == old.lane.amount,
+                        "the same is asked for again: {old:?} {new:?}"
+                    );
+                }
             }
         }
         if let Some(old) = &old.advice {
@@ -110,9 +138,7 @@ fn check_lane(old: &Lane, new: &Lane) {
         assert!(!old.state.is_final() || old.state == new.state, "what is final stays so in its generation (R13)");
     } else {
         assert_eq!(new.generation, old.generation + 1);
-        assert_ne!(old.identity.stan, new.identity.stan, "a new generation has an identity of its own");
-        assert_eq!(new.state, LaneState::Pending);
-        assert!(new.amount >= old.amount);
+        assert_eq!((old.identity.rrn, new.state), (new.identity.rrn, LaneState::Pending));
     }
 }
 
@@ -158,7 +184,11 @@ impl Expected {
                     let must = attempt.terms.reversal_has_own_stan
                         && reversal.lane.generation == 0
                         && matches!(reversal.reason, ReversalReason::Timeout);
-                    self.held.insert((attempt.link.clone(), attempt.identity.stan), (name, must));
+                    self.held.insert((attempt.link.clone(), attempt.identity.stan), (name.clone(), must));
+                }
+                for stan in &reversal.superseded {
+                    assert!(!reversal.lane.state.is_final(), "what is over holds no trace number");
+                    self.held.insert((attempt.link.clone(), *stan), (name.clone(), true));
                 }
             }
             if let Some(advice) = &operation.advice {
@@ -223,6 +253,17 @@ fn check_shape(transaction: &Transaction) {
         assert!(operation.day_reserved <= operation.amount);
         for attempt in &operation.attempts {
             assert!(attempt.approvals.len() <= limits::APPROVALS_MAX);
+            if let Some(reversal) = &attempt.reversal {
+                let reversed = usize::from(reversal.approvals_reversed);
+                assert!(reversed <= attempt.approvals.len() && reversal.superseded.len() <= limits::SUPERSEDED_MAX);
+                let pending = reversal.lane.state == LaneState::Pending;
+                assert!(
+                    pending || reversed > 0 || attempt.approvals.is_empty(),
+                    "an approval wakes its reversal (R13)"
+                );
+                let over = reversal.lane.state.is_final() && reversal.reason != ReversalReason::Remainder;
+                assert!(!over || reversed == attempt.approvals.len(), "each approval is reversed by itself (R13)");
+            }
             let reversible =
                 operation.method != Method::Verify && attempt.terms.reversal_policy == ReversalPolicy::Always;
             assert!(reversible || attempt.reversal.is_none(), "what takes no reversals gets none (R22)");
@@ -285,9 +326,10 @@ fn check_sums(transaction: &Transaction) {
 }
 
 /// Revisions have no gaps and every change of what is told is an event (R20).
-fn check_events(transaction: &Transaction, events: &[&EventRow]) {
+fn check_events(transaction: &Transaction, events: &[&EventRow], forgets: bool) {
     let revisions: Vec<u32> = events.iter().map(|event| event.revision).collect();
-    let expected: Vec<u32> = (1..=transaction.revision).collect();
+    let first = if forgets { transaction.revision + 1 - u32::try_from(events.len()).expect("few events") } else { 1 };
+    let expected: Vec<u32> = (first..=transaction.revision).collect();
     assert_eq!(revisions, expected, "events in order and without gaps (R20)");
     if let Some(last) = events.last() {
         assert_eq!(last.status, transaction.status(), "the last event shows where it stands (R20)");
@@ -306,7 +348,10 @@ fn check_events(transaction: &Transaction, events: &[&EventRow]) {
         match last {
             Some(last) => assert_eq!((last.decision, last.reversal, last.advice), now, "each change is an event (R20)"),
             // A void of a key that was not seen was told before there was a transaction to watch.
-            None => assert!(now == (None, None, None) || (was_tombstone && index > 0), "{now:?} without an event"),
+            None => assert!(
+                forgets || now == (None, None, None) || (was_tombstone && index > 0),
+                "{now:?} without an event"
+            ),
         }
     }
 }

@@ -274,7 +274,7 @@ fn expired_for_voids() -> (Refusal, Refusal) {
     let mut books = Books::new();
     let pay = books.approved("k1", 1000);
     books.after(8 * DAY_MS);
-    books.expire(pay, false);
+    books.expire(pay, true);
     (refused(books.void(pay, "v1")), Refusal::Expired)
 }
 

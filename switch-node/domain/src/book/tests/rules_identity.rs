@@ -31,7 +31,7 @@ fn r14_a_profile_may_ask_for_a_trace_number_of_its_own() {
     let pay = books.unanswered("k1", 1000);
     assert_eq!(books.owed(), [(1, OwedKind::Held), (2, OwedKind::Reversal)]);
     recorded(books.answer(pay, yes()));
-    assert_eq!(books.owed(), [(1, OwedKind::Held), (3, OwedKind::Reversal)]);
+    assert_eq!(books.owed(), [(1, OwedKind::Held), (2, OwedKind::Held), (3, OwedKind::Reversal)]);
     recorded(books.reversal(pay, LaneVerdict::Acknowledged));
     assert_eq!(books.owed(), []);
     // After the answer the original's number is free: the reversal takes a new one.

@@ -1,15 +1,17 @@
 //! Lanes: when a reversal is final (R13), how much doubt a network may have (R23), what is parked and how it is closed (R25).
 
 use super::fixture::{
-    Books, IN_FLIGHT_MS, START, TIMEOUT_MS, amount, another_yes, ignored, recorded, refused, says, settled, told, yes,
-    yes_for,
+    ANNA, BRUNO, Books, CLARA, IN_FLIGHT_MS, START, TIMEOUT_MS, amount, another_yes, ignored, not_taken, recorded,
+    refused, says, settled, taken, told, yes, yes_for,
 };
 use crate::{
-    entry::{Command, LaneAnswer, LaneKind},
+    entry::{Command, LaneAnswer, LaneKind, LaneRef},
+    id::Stan,
     limits,
-    outcome::{Decision, DeclineReason, LaneVerdict, NotSent},
-    refusal::Refusal,
-    transaction::{LaneState, Resolution, ReversalReason, Status},
+    outcome::{AnswerText, Decision, DeclineReason, LaneVerdict, NetworkAnswer, NotSent},
+    refusal::{Refusal, ResolutionRefusal},
+    table::{Key, Row, Table},
+    transaction::{Confirmation, LaneState, Resolution, ReversalReason, Status},
 };
 
 const UNTIL_SETTLED_MS: u64 = IN_FLIGHT_MS;
@@ -151,10 +153,130 @@ fn r13_a_greater_late_approval_is_reversed_whole() {
     let reversal = books.reversal_of(pay);
     assert_eq!((reversal.approved, reversal.lane.amount), (Some(amount(1500)), amount(1500)));
     assert_eq!(books.doubt_row("visa"), (1, 0, 1500));
-    let foreign = crate::outcome::NetworkAnswer { currency: Some(super::fixture::currency("JPY")), ..yes_for(90_000) };
+    let foreign = NetworkAnswer { currency: Some(super::fixture::currency("JPY")), ..yes_for(90_000) };
     recorded(books.answer(pay, foreign));
     let reversal = books.reversal_of(pay);
-    assert_eq!((reversal.approved, reversal.lane.amount), (Some(amount(1500)), amount(1500)), "yen are no cents");
+    assert_eq!((reversal.approved, reversal.lane.amount), (Some(amount(1500)), amount(1500)));
+    // The yen have a reversal of their own, which undoes what was asked: they are no cents.
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    let reversal = books.reversal_of(pay);
+    assert_eq!((reversal.approved, reversal.lane.amount), (None, amount(1000)));
+    assert_eq!((reversal.lane.generation, books.doubt_row("visa")), (2, (1, 0, 1000)));
+}
+
+#[test]
+fn r13_each_distinct_approval_within_one_generation_is_reversed_and_acknowledged_by_itself() {
+    let mut books = Books::new().with_day_limit(5_000);
+    let pay = books.unanswered("k1", 1000);
+    let late =
+        |code: &str, id: &str| NetworkAnswer { network_transaction_id: AnswerText::of(id, 15), ..another_yes(code) };
+    recorded(books.answer(pay, late("A1", "N-1")));
+    let events = books.events().len();
+    // Another code, another id of the network's: two more charges. A copy of each, and of the first: none.
+    for _ in 0..2 {
+        recorded(books.answer(pay, late("B2", "N-1")));
+        recorded(books.answer(pay, late("B2", "N-2")));
+        recorded(books.answer(pay, late("A1", "N-1")));
+    }
+    assert_eq!(books.attempt(pay).approvals.len(), 3);
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 1));
+    let mut numbers = vec![];
+    for generation in 1..=3 {
+        let lane = books.reversal_of(pay).lane;
+        assert_eq!((lane.state, lane.generation), (LaneState::Pending, generation));
+        assert_eq!((books.doubt_row("visa"), books.day_use()), ((1, 0, 1000), 1000), "in doubt until the last");
+        numbers.push(lane.identity.stan);
+        assert_eq!(books.events().len(), events, "pending stays pending (R20)");
+        recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+        let answered = LaneRef { generation, ..books.lane_ref(LaneKind::Reversal, pay) };
+        let sent = books.now;
+        let again = LaneAnswer { lane: answered, verdict: LaneVerdict::Acknowledged, sent };
+        ignored(books.apply(Command::LaneAnswer(again)));
+    }
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Acknowledged, 3));
+    numbers.dedup();
+    assert_eq!((numbers.len(), books.owed(), books.day_use()), (3, vec![], 0));
+    assert_eq!((books.events().len(), books.doubt_row("visa")), (events + 1, (0, 0, 0)));
+    // Also after REVERSED.
+    recorded(books.answer(pay, late("C3", "N-3")));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 4));
+}
+
+#[test]
+fn r13_an_approval_wakes_a_parked_reversal_and_both_are_owed() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.answer(pay, yes()));
+    recorded(books.reversal(pay, LaneVerdict::Refused));
+    recorded(books.answer(pay, another_yes("B2")));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).approvals_reversed), (LaneState::Pending, 1));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).approvals_reversed), (LaneState::Pending, 2));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Acknowledged, vec![]));
+}
+
+#[test]
+fn r13_a_void_undoes_each_approval_that_came_while_the_first_one_stood() {
+    let mut books = Books::new();
+    let pay = books.approved("k1", 1000);
+    recorded(books.answer(pay, another_yes("B2")));
+    settled(books.void(pay, "v1"));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 1));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Acknowledged, vec![]));
+}
+
+#[test]
+fn r25_an_operators_word_is_about_every_approval() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.answer(pay, yes()));
+    recorded(books.answer(pay, another_yes("B2")));
+    recorded(books.reversal(pay, LaneVerdict::Refused));
+    taken(books.resolve(pay, Resolution::Reversed));
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Resolved(Resolution::Reversed), vec![]));
+}
+
+/// Found while reviewing: a number was free as soon as a late send or a late approval made another generation.
+#[test]
+fn r14_the_numbers_of_unacknowledged_generations_are_held_until_the_lane_ends() {
+    for own_number in [false, true] {
+        let mut books = Books::new().with(|terms| terms.reversal_has_own_stan = own_number);
+        let pay = books.unanswered("k1", 1000);
+        let mut carried = vec![books.reversal_of(pay).lane.identity.stan];
+        for _ in 0..3 {
+            recorded(books.late_send(pay));
+            carried.push(books.reversal_of(pay).lane.identity.stan);
+        }
+        carried.dedup();
+        assert_eq!((carried.len(), &carried[..3]), (4, &books.reversal_of(pay).superseded[..]));
+        let owed = |books: &Books| books.owed().into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+        assert!(carried.iter().all(|stan| owed(&books).contains(&stan.number())), "{:?}", books.owed());
+        // The counter comes round: what is carried is passed over.
+        books.table.put(Key::NextStan(books.plan().link), Row::Counter(u64::from(Stan::MAX)));
+        let other = books.authorize("k2", 10);
+        assert!(!carried.contains(&books.attempt(other).identity.stan));
+        settled(books.answer(other, yes()));
+        recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+        assert_eq!((books.owed(), books.reversal_of(pay).superseded), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn r14_a_reversal_holds_only_so_many_numbers() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    for _ in 0..limits::SUPERSEDED_MAX + 3 {
+        books.after(1_000);
+        let before = books.reversal_of(pay).lane.identity;
+        recorded(books.late_send(pay));
+        assert_ne!(before, books.reversal_of(pay).lane.identity, "another transmission time at least");
+    }
+    assert_eq!(books.owed().len(), limits::SUPERSEDED_MAX + 1);
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!(books.owed(), []);
 }
 
 #[test]
@@ -241,8 +363,15 @@ fn r13_more_approvals_than_are_remembered_are_reversed_all_the_same() {
     for n in 0..more {
         recorded(books.answer(pay, another_yes(&format!("C{n}"))));
     }
-    assert_eq!(books.reversal_of(pay).lane.generation, more);
     assert_eq!(books.attempt(pay).approvals.len(), limits::APPROVALS_MAX);
+    // Those that are remembered wait for their turn; the others renew the reversal that is under way.
+    for _ in 0..limits::APPROVALS_MAX {
+        assert_eq!(books.lane_state(pay), LaneState::Pending);
+        recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    }
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Acknowledged, more));
+    recorded(books.answer(pay, another_yes("D1")));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, more + 1));
 }
 
 #[test]
@@ -311,19 +440,19 @@ fn r25_only_a_refusal_or_the_budget_parks_and_it_stays_owed() {
 fn r25_an_operator_resolves_a_reversal_both_ways() {
     let mut books = Books::new().with_day_limit(10_000);
     let (gone, stands) = (books.unanswered("k1", 1000), books.unanswered("k2", 500));
-    ignored(books.resolve(gone, Resolution::Reversed)); // not parked
+    assert_eq!(not_taken(books.resolve(gone, Resolution::Reversed)), ResolutionRefusal::NotParked);
     for pay in [gone, stands] {
         recorded(books.park(LaneKind::Reversal, pay));
     }
     assert_eq!(books.day_use(), 1500, "parked counts until resolved");
-    recorded(books.resolve(gone, Resolution::Reversed));
-    recorded(books.resolve(stands, Resolution::Stands));
+    taken(books.resolve(gone, Resolution::Reversed));
+    taken(books.resolve(stands, Resolution::Stands));
     assert_eq!((books.sums(gone), books.sums(stands)), ([0; 5], [500, 0, 0, 0, 500]), "the ledger is corrected");
     assert_eq!((books.day_use(), books.doubt_row("visa"), books.owed()), (500, (0, 0, 0), vec![]));
     for (pay, resolution) in [(gone, Resolution::Reversed), (stands, Resolution::Stands)] {
         assert_eq!(books.lane_state(pay), LaneState::Resolved(resolution));
         assert_eq!(books.transaction(pay).status(), Status::TimedOut);
-        ignored(books.resolve(pay, Resolution::Reversed));
+        assert_eq!(not_taken(books.resolve(pay, Resolution::Reversed)), ResolutionRefusal::NotParked);
     }
     let replay = settled(books.try_authorize("k2", 500));
     assert_eq!(
@@ -342,8 +471,8 @@ fn r25_an_operator_resolves_an_advice_both_ways() {
     recorded(books.lane(LaneKind::Advice, (pay, 1), LaneVerdict::Refused));
     recorded(books.lane(LaneKind::Advice, (pay, 2), LaneVerdict::NotFound));
     assert_eq!(books.advice_of((pay, 2)).state, LaneState::Parked { refused: true });
-    recorded(books.resolve((pay, 1), Resolution::Reversed));
-    recorded(books.resolve((pay, 2), Resolution::Stands));
+    taken(books.resolve((pay, 1), Resolution::Reversed));
+    taken(books.resolve((pay, 2), Resolution::Stands));
     // Found while testing: a capture that the network never took was still counted, and could be refunded.
     assert_eq!(books.sums(pay), [1000, 100, 0, 0, 900]);
     assert_eq!(refused(books.refund(pay, "f3", 101)), Refusal::AmountExceeds { asked: amount(101), left: amount(100) });
@@ -358,7 +487,88 @@ fn r25_resolving_an_unused_reversal_of_a_refund_frees_what_it_took() {
     settled(books.time_out((pay, 2)));
     recorded(books.reversal((pay, 2), LaneVerdict::Refused));
     assert_eq!(books.sums(pay), [1000, 1000, 0, 1000, 0]);
-    recorded(books.resolve((pay, 2), Resolution::Stands));
+    taken(books.resolve((pay, 2), Resolution::Stands));
     assert_eq!(books.sums(pay), [1000, 1000, 1000, 0, 0]);
     assert_eq!(refused(books.refund(pay, "f2", 1)), Refusal::AmountExceeds { asked: amount(1), left: amount(0) });
+}
+
+#[test]
+fn r25_one_person_alone_closes_nothing() {
+    let mut books = Books::new().with_day_limit(10_000);
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.park(LaneKind::Reversal, pay));
+    let (before, events) = (books.transaction(pay), books.events().len());
+    let proposal = taken(books.propose(pay, Resolution::Stands, ANNA));
+    let proposed = *books.reversal_of(pay).lane.resolution.expect("a proposal");
+    assert_eq!((proposed.position, proposed.since, &*proposed.author), (proposal, books.now, ANNA));
+    assert_eq!((proposed.resolution, &*proposed.evidence), (Resolution::Stands, "statement of 2 March"));
+    // Nothing is corrected, and nobody is told.
+    assert_eq!(books.lane_state(pay), LaneState::Parked { refused: false });
+    assert_eq!((books.sums(pay), books.day_use(), books.events().len()), ([0; 5], 1000, events));
+    assert_eq!(books.transaction(pay).revision, before.revision);
+    assert_eq!(not_taken(books.confirm(pay, proposal, ANNA)), ResolutionRefusal::SamePerson);
+    assert_eq!(taken(books.propose(pay, Resolution::Stands, ANNA)), proposal, "a repeated call finds its proposal");
+    assert_eq!(not_taken(books.propose(pay, Resolution::Reversed, ANNA)), ResolutionRefusal::AlreadyProposed);
+    assert_eq!(not_taken(books.propose(pay, Resolution::Stands, BRUNO)), ResolutionRefusal::AlreadyProposed);
+
+    books.after(5);
+    assert_eq!(taken(books.confirm(pay, proposal, BRUNO)), proposal);
+    let closed = *books.reversal_of(pay).lane.resolution.expect("who closed it is kept");
+    assert_eq!(closed.confirmed, Some(Confirmation { author: BRUNO.to_owned(), time: books.now }));
+    assert_eq!((books.lane_state(pay), books.events().len()), (LaneState::Resolved(Resolution::Stands), events + 1));
+    assert_eq!(books.sums(pay), [1000, 0, 0, 0, 1000]);
+    assert_eq!(told(books.try_authorize("k1", 1000)), (Decision::TimedOut, 0), "what was told stays told");
+    assert_eq!(taken(books.confirm(pay, proposal, BRUNO)), proposal, "a repeated call finds what it did");
+    assert_eq!(books.events().len(), events + 1);
+    assert_eq!(not_taken(books.confirm(pay, proposal, CLARA)), ResolutionRefusal::NotProposed);
+    assert_eq!(not_taken(books.withdraw(pay, proposal, CLARA)), ResolutionRefusal::NotProposed);
+}
+
+#[test]
+fn r25_a_proposal_can_be_withdrawn_and_nobody_confirms_another_than_they_have_seen() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.park(LaneKind::Reversal, pay));
+    let first = taken(books.propose(pay, Resolution::Reversed, ANNA));
+    assert_eq!(taken(books.withdraw(pay, first, ANNA)), first);
+    assert_eq!(not_taken(books.withdraw(pay, first, ANNA)), ResolutionRefusal::NotProposed);
+    assert_eq!(not_taken(books.confirm(pay, first, BRUNO)), ResolutionRefusal::NotProposed);
+    let second = taken(books.propose(pay, Resolution::Stands, ANNA));
+    assert_eq!(not_taken(books.confirm(pay, first, BRUNO)), ResolutionRefusal::NotProposed);
+    // Who does not believe it may withdraw it too.
+    assert_eq!(taken(books.withdraw(pay, second, BRUNO)), second);
+    assert_eq!(books.lane_state(pay), LaneState::Parked { refused: false });
+    taken(books.resolve(pay, Resolution::Reversed));
+}
+
+#[test]
+fn r25_a_proposal_expires_in_log_time() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.park(LaneKind::Reversal, pay));
+    let first = taken(books.propose(pay, Resolution::Reversed, ANNA));
+    books.after(limits::RESOLUTION_OPEN_MS);
+    assert_eq!(not_taken(books.confirm(pay, first, BRUNO)), ResolutionRefusal::NotProposed);
+    let second = taken(books.propose(pay, Resolution::Stands, BRUNO));
+    books.after(limits::RESOLUTION_OPEN_MS - 1);
+    assert_eq!(taken(books.confirm(pay, second, ANNA)), second);
+    assert_eq!(books.lane_state(pay), LaneState::Resolved(Resolution::Stands));
+}
+
+#[test]
+fn r25_the_networks_answer_ends_a_proposal() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.park(LaneKind::Reversal, pay));
+    let proposal = taken(books.propose(pay, Resolution::Stands, ANNA));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!(not_taken(books.confirm(pay, proposal, BRUNO)), ResolutionRefusal::NotProposed);
+    assert_eq!(books.lane_state(pay), LaneState::Acknowledged);
+    // A late approval makes a new lane, about which nobody has proposed anything (R13).
+    let pay = books.unanswered("k2", 1000);
+    recorded(books.park(LaneKind::Reversal, pay));
+    let proposal = taken(books.propose(pay, Resolution::Reversed, ANNA));
+    recorded(books.answer(pay, yes()));
+    assert_eq!(not_taken(books.confirm(pay, proposal, BRUNO)), ResolutionRefusal::NotProposed);
+    assert_eq!(books.lane_state(pay), LaneState::Pending);
 }

@@ -198,6 +198,60 @@ fn r24_increments_use_the_day_and_refunds_do_not() {
     assert_eq!(books.day_use(), 1000);
 }
 
+/// Found while reviewing: what a late approval brought back into doubt used nothing of the day.
+#[test]
+fn r24_a_late_approval_reserves_the_day_again() {
+    let mut books = Books::new().with_day_limit(2000);
+    let declined = books.authorize("k1", 600);
+    settled(books.answer(declined, says("05")));
+    let reversed = books.authorize("k2", 400);
+    settled(books.time_out(reversed));
+    recorded(books.reversal(reversed, LaneVerdict::Acknowledged));
+    let unsent = books.authorize("k3", 300);
+    settled(books.not_sent(unsent, NotSent::TooLate));
+    assert_eq!(books.day_use(), 0);
+    recorded(books.answer(declined, yes()));
+    assert_eq!(books.day_use(), 600);
+    recorded(books.answer(reversed, yes()));
+    recorded(books.answer(reversed, yes()));
+    assert_eq!(books.day_use(), 1000, "once, however often it comes");
+    recorded(books.late_send(unsent));
+    assert_eq!(books.day_use(), 1300);
+    assert!(matches!(refused(books.try_authorize("k4", 701)), Refusal::Declined(DeclineReason::SwitchLimit, _)));
+    for pay in [declined, reversed, unsent] {
+        recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    }
+    assert_eq!(books.day_use(), 0);
+    // Without a limit nothing was reserved, and nothing is.
+    books.day_limit = 0;
+    let free = books.authorize("k5", 50);
+    settled(books.answer(free, says("05")));
+    recorded(books.answer(free, yes()));
+    assert_eq!(books.day_use(), 0);
+    // Where nothing is reversed it stays in doubt, and counts.
+    books.day_limit = 2000;
+    books.terms.reversal_policy = ReversalPolicy::Never;
+    let stuck = books.authorize("k6", 70);
+    settled(books.answer(stuck, says("05")));
+    recorded(books.answer(stuck, yes()));
+    assert_eq!(books.day_use(), 70);
+}
+
+#[test]
+fn r24_the_reversal_of_one_attempt_keeps_what_was_captured_on_the_other() {
+    let mut books = Books::new().with_day_limit(2000);
+    let pay = books.authorize("k1", 1000);
+    dispatched(books.fail_over(pay, FailoverCause::NotSent(NotSent::CircuitOpen), "amex"));
+    settled(books.answer((pay, 0, 2), yes()));
+    settled(books.capture(pay, "f1", 400, true));
+    recorded(books.reversal((pay, 0, 2), LaneVerdict::Acknowledged));
+    assert_eq!(books.day_use(), 400);
+    recorded(books.answer(pay, yes()));
+    assert_eq!(books.day_use(), 1000);
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!((books.day_use(), books.sums(pay)), (400, [1000, 400, 0, 0, 0]));
+}
+
 /// Found while testing: the reversal of an attempt that failed over gave back what the next attempt had been approved for.
 #[test]
 fn r24_the_reversal_of_one_attempt_leaves_the_others_reservation() {

@@ -1,8 +1,8 @@
 //! What is told, when and how often: R1, R3, R4, R6, R9, R10, R16, R17, R18, R20, R22.
 
 use super::fixture::{
-    Books, OWNER, Pay, START, TIMEOUT_MS, amount, another_yes, currency, dispatched, gateway, ignored, key, print_of,
-    recorded, refused, says, settled, told, yes, yes_for,
+    Books, OWNER, Pay, START, TIMEOUT_MS, amount, another_yes, currency, dispatched, gateway, ignored, key, not_taken,
+    print_of, recorded, refused, says, settled, told, yes, yes_for,
 };
 use crate::{
     book::{Book, Reply},
@@ -13,7 +13,7 @@ use crate::{
         AnswerText, Decision, DeclineAdvice, DeclineReason, Doubt, LaneVerdict, NetworkAnswer, NotSent, Sent, Source,
         ToldReason,
     },
-    refusal::Refusal,
+    refusal::{Refusal, ResolutionRefusal},
     table::OwedKind,
     time::{DAY_MS, LogTime},
     transaction::{AttemptState, CaptureMode, LaneState, Method, ReversalPolicy, ReversalReason, Status},
@@ -283,7 +283,7 @@ fn r10_a_foreign_transaction_is_a_missing_one() {
     ignored(books.expire(pay, true));
     ignored(books.answer(pay, yes()));
     ignored(books.late_send(pay));
-    ignored(books.resolve(pay, crate::transaction::Resolution::Stands));
+    assert_eq!(not_taken(books.resolve(pay, crate::transaction::Resolution::Stands)), ResolutionRefusal::NotParked);
     // Its key is free for another tenant, and a void of it finds nothing.
     let void = settled(books.void_key("k1", "v1"));
     assert_eq!(void.transaction(), None);
@@ -438,10 +438,38 @@ fn r18_a_smaller_amount_is_a_partial_approval_whatever_the_code() {
         assert_eq!((books.sums(pay), books.day_use()), ([400, 0, 0, 0, 400], 400));
         assert!(books.attempt(pay).reversal.is_none());
     }
-    // For nothing at all: the gateway can do nothing with it.
+    // The code says that it is a part; the amount says that it is not.
     let mut books = Books::new();
-    let pay = books.authorize_with("k1", 1000, |new| new.partial_supported = true);
-    assert_eq!(told(books.answer(pay, yes_for(0))), (Decision::Declined, 0));
+    let pay = books.authorize("k1", 1000);
+    let answer = NetworkAnswer { approved: Some(amount(1000)), ..says("10") };
+    assert_eq!(told(books.answer(pay, answer)), (Decision::Approved, 1000));
+}
+
+/// Found while reviewing: a partial approval of nothing counted as one of everything.
+#[test]
+fn r18_an_approval_that_does_not_say_for_how_much_is_neither_yes_nor_no() {
+    for partial_supported in [false, true] {
+        for answer in [yes_for(0), says("10"), NetworkAnswer { approved: Some(amount(0)), ..says("10") }] {
+            let mut books = Books::new().with_day_limit(5000);
+            let pay = books.authorize_with("k1", 1000, |new| new.partial_supported = partial_supported);
+            let settled = settled(books.answer(pay, answer.clone()));
+            let told = settled.told();
+            assert_eq!((told.decision, told.reason), (Decision::TimedOut, Some(ToldReason::InvalidNetworkAnswer)));
+            let reversal = books.reversal_of(pay);
+            assert_eq!((reversal.approved, reversal.lane.amount), (None, amount(1000)), "what was asked is undone");
+            assert_eq!((books.sums(pay), books.day_use()), ([0; 5], 1000));
+            // It is an approval all the same: that the network does not know it is not believed (R13).
+            assert_eq!(books.attempt(pay).approvals.len(), 1);
+            recorded(books.answer(pay, answer));
+            assert_eq!(books.reversal_of(pay), reversal, "a copy");
+        }
+    }
+    // A verification is for nothing; what a code for a part means there nobody knows.
+    let mut books = Books::new();
+    let pay = books.authorize_with("k1", 0, |new| new.verification = true);
+    assert_eq!(told(books.answer(pay, yes_for(0))), (Decision::Approved, 0));
+    let pay = books.authorize_with("k2", 0, |new| new.verification = true);
+    assert_eq!(told(books.answer(pay, says("10"))), (Decision::Unresolved, 0));
 }
 
 #[test]

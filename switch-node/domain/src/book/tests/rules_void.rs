@@ -2,15 +2,16 @@
 //! sale.
 
 use super::fixture::{
-    Books, START, TIMEOUT_MS, amount, another_yes, dispatched, recorded, refused, says, settled, told, yes, yes_for,
+    Books, START, TIMEOUT_MS, amount, another_yes, dispatched, recorded, refused, says, settled, taken, told, yes,
+    yes_for,
 };
 use crate::{
-    entry::LaneKind,
+    entry::{FailoverCause, LaneKind},
     outcome::{Decision, DeclineReason, LaneVerdict, NotSent, Sent},
     refusal::Refusal,
     table::OwedKind,
     time::{DAY_MS, LogTime},
-    transaction::{LaneState, Method, Resolution, ReversalReason, Status},
+    transaction::{CaptureMode, LaneState, Method, Resolution, ReversalReason, Status},
 };
 
 #[test]
@@ -197,13 +198,75 @@ fn r12_a_second_approval_after_the_void_is_reversed_too() {
     assert!(books.attempt(pay).conflicting_answer);
 }
 
+#[test]
+fn r9_an_expired_authorization_may_be_voided_while_its_hold_stands() {
+    let mut books = Books::new();
+    let (held, released, partly) = (books.approved("k1", 1000), books.approved("k2", 1000), books.approved("k3", 1000));
+    settled(books.capture(partly, "f1", 300, false));
+    books.after(8 * DAY_MS);
+    recorded(books.expire(held, false));
+    recorded(books.expire(released, true));
+    recorded(books.expire(partly, false));
+    assert_eq!(refused(books.capture(held, "f1", 1, false)), Refusal::Expired);
+    assert_eq!(refused(books.increment(held, "f1", 1)), Refusal::Expired);
+    let void = settled(books.void(held, "v1"));
+    assert_eq!((void.told().decision, void.reversal()), (Decision::Approved, Some(LaneState::Pending)));
+    assert_eq!((books.reversal_of(held).reason, books.sums(held)), (ReversalReason::Cancelled, [0; 5]));
+    assert_eq!(books.transaction(held).status(), Status::Voided);
+    assert_eq!(refused(books.void(released, "v1")), Refusal::Expired, "the expiry released it");
+    assert_eq!(refused(books.void(partly, "v1")), Refusal::UseRefund);
+}
+
+/// Found while reviewing: money that an operator found standing could neither be refunded nor, on another day, be voided.
+#[test]
+fn r25_a_timed_out_sale_that_stands_can_be_given_back() {
+    let mut books = Books::new();
+    let pay = books.authorize_with("k1", 1000, |new| new.capture_mode = CaptureMode::Automatic);
+    settled(books.time_out(pay));
+    assert_eq!(refused(books.refund(pay, "f1", 10)), Refusal::NotAuthorized, "nothing is known to be captured");
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Stands));
+    assert_eq!(books.sums(pay), [1000, 1000, 0, 0, 0]);
+    let refund = dispatched(books.refund(pay, "f1", 400));
+    assert_eq!(refund.original(), Some(&books.name(pay)));
+    assert_eq!(told(books.answer((pay, 1), yes())), (Decision::Approved, 400));
+    assert_eq!(refused(books.refund(pay, "f2", 601)), Refusal::AmountExceeds { asked: amount(601), left: amount(600) });
+    assert_eq!(told(books.try_authorize("k1", 1000)), (Decision::TimedOut, 0), "what was told stays told");
+    // On its own day a void gives it back whole.
+    let pay = books.authorize_with("k2", 1000, |new| new.capture_mode = CaptureMode::Automatic);
+    settled(books.time_out(pay));
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Stands));
+    settled(books.void(pay, "v1"));
+    assert_eq!((books.lane_state(pay), books.sums(pay)), (LaneState::Pending, [0; 5]));
+    // A void that the network never took leaves money that only a refund gives back.
+    recorded(books.reversal(pay, LaneVerdict::Refused));
+    taken(books.resolve(pay, Resolution::Stands));
+    books.after(DAY_MS);
+    assert_eq!(refused(books.void(pay, "v2")), Refusal::AlreadyVoided);
+    dispatched(books.refund(pay, "f1", 1000));
+}
+
+#[test]
+fn r25_a_refund_goes_back_to_the_attempt_that_stands() {
+    let mut books = Books::new();
+    let pay = books.authorize_with("k1", 1000, |new| new.capture_mode = CaptureMode::Automatic);
+    dispatched(books.fail_over(pay, FailoverCause::NotSent(NotSent::CircuitOpen), "amex"));
+    settled(books.answer((pay, 0, 2), says("05")));
+    recorded(books.late_send(pay));
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Stands));
+    assert_eq!(books.sums(pay), [1000, 1000, 0, 0, 0]);
+    assert_eq!(dispatched(books.refund(pay, "f1", 1000)).original(), Some(&books.name(pay)));
+}
+
 /// Found while testing: an operator's word that money stands was left standing by a void that promised to undo it.
 #[test]
 fn r12_a_void_asks_back_what_an_operator_found_standing() {
     let mut books = Books::new();
     let pay = books.unanswered("k1", 1000);
     recorded(books.park(LaneKind::Reversal, pay));
-    recorded(books.resolve(pay, Resolution::Stands));
+    taken(books.resolve(pay, Resolution::Stands));
     assert_eq!(books.sums(pay), [1000, 0, 0, 0, 1000]);
     let void = settled(books.void(pay, "v1"));
     assert_eq!((void.told().decision, void.reversal()), (Decision::Approved, Some(LaneState::Pending)));

@@ -4,16 +4,25 @@
 use std::collections::BTreeMap;
 
 use switch_domain::{
+    authorization::{
+        AuthenticationStatus, CredentialInitiator, CredentialReason, Credentials, StoredCredential, ThreeDSecure,
+    },
     card::{CardReference, CardToken, Pan, Sealed},
     directory::{Change, Directory, DirectoryCommand, Gateway, GatewayLimit, MerchantGrant, Route},
-    entry::{AnswerEvidence, Command, NewTransaction, Open, Plan, Subject, TimedOut},
+    entry::{
+        AnswerEvidence, ClockAcceptance, ClockReading, Command, Forget, ForgetEvents, ForgetTombstone, Keep,
+        NewTransaction, Open, Plan, Subject, TimedOut,
+    },
     id::{
         AttemptId, AttemptRef, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId, RouteId,
         Rrn, Stan, TerminalId, TransactionId,
     },
     money::{Amount, Currency},
     outcome::{AnswerText, Decision, DeclineAdvice, DeclineReason, Doubt, NetworkAnswer, ResponseCode, Sent, Told},
-    table::{DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, TombstoneVoid},
+    table::{
+        AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row,
+        TombstoneVoid,
+    },
     time::LogTime,
     transaction::{
         Attempt, AttemptState, CaptureMode, EntryMode, Fingerprint, Lane, LaneState, Merchant, Method, Operation,
@@ -21,7 +30,7 @@ use switch_domain::{
     },
 };
 
-use crate::journal::codec::{Pack, PackBody, decode_key, decode_pack, decode_row, encode_key, encode_pack, encode_row};
+use crate::codec::{Pack, PackBody, decode_key, decode_pack, decode_row, encode_key, encode_pack, encode_row};
 
 const NOW: LogTime = LogTime(1_790_000_000_123);
 
@@ -114,6 +123,16 @@ fn card() -> CardReference {
     CardReference { bin: pan.bin(), last4: pan.last4(), token: CardToken(*b"tokentokentoken!"), sealed: Some(sealed) }
 }
 
+fn credentials() -> Credentials {
+    let three_d_secure = ThreeDSecure {
+        version: text("2.2.0"),
+        directory_server_transaction_id: text("c4e59ceb-a382-4d6a-bc87-385d591fa09d"),
+        status: AuthenticationStatus::Attempted,
+    };
+    let stored = StoredCredential { initiator: CredentialInitiator::Merchant, reason: CredentialReason::Unscheduled };
+    Credentials { three_d_secure: Some(three_d_secure), wallet: text("google_pay"), stored: Some(stored) }
+}
+
 fn code(text: &str) -> ResponseCode {
     ResponseCode::parse(text).expect("a code")
 }
@@ -144,10 +163,22 @@ pub(super) fn transaction() -> (Key, Row) {
         maker: LeaderId { term: 7, node: 0x1111_2222_3333_4444 },
         doubted_once: true,
         amount: amount(1_999),
+        resolution: None,
     };
-    let reversal = Reversal { reason: ReversalReason::Timeout, approved: Some(Amount::ZERO), lane };
+    let superseded = vec![identity(2).stan, identity(4).stan];
+    let reversal = Reversal {
+        reason: ReversalReason::Timeout,
+        approved: Some(Amount::ZERO),
+        lane,
+        approvals_reversed: 1,
+        superseded,
+    };
     let late = Attempt {
-        approvals: vec![SeenApproval { approval_code: text("A1B2C3"), amount: amount(1_999) }],
+        approvals: vec![SeenApproval {
+            approval_code: text("A1B2C3"),
+            network_transaction_id: text("N-77"),
+            amount: Some(amount(1_999)),
+        }],
         late_approval: true,
         ..attempt(2, AttemptState::TimedOut, None, Some(reversal))
     };
@@ -169,6 +200,7 @@ pub(super) fn transaction() -> (Key, Row) {
         attempts: vec![attempt(1, AttemptState::Declined, Some(code("91")), None), late],
         advice: None,
         told: Some(told),
+        day_limited: true,
     };
     let transaction = Transaction {
         id: id(),
@@ -181,6 +213,7 @@ pub(super) fn transaction() -> (Key, Row) {
         entry_mode: EntryMode::Ecommerce,
         merchant: merchant(),
         card: card(),
+        credentials: credentials(),
         merchant_reference: text("order 1"),
         network_transaction_id: text(""),
         directory_version: 5,
@@ -240,6 +273,8 @@ fn rows() -> Vec<(Key, Row)> {
         time: NOW,
     };
     let owed = OwedRow { attempt: attempt_ref(), kind: OwedKind::Reversal, parked: true, time: NOW };
+    let disagreement = Disagreement { node: 7, wall: NOW, log: NOW };
+    let accepted = AcceptedClock { wall: NOW, log: NOW, author: "anna".into(), reason: "ok".into() };
     let doubt = DoubtRow { count: 3, parked: 1, amounts: BTreeMap::from([(euro(), 5_997)]) };
     vec![
         transaction(),
@@ -258,6 +293,10 @@ fn rows() -> Vec<(Key, Row)> {
         (Key::Doubt(network()), Row::Doubt(doubt)),
         (Key::DayUse(gateway(), euro(), NOW.day()), Row::Sum(amount(1_999))),
         (Key::Clock, Row::Time(NOW)),
+        (Key::Tombstone(gateway(), position()), Row::RequestId(request("order-1"))),
+        (Key::EventsForgotten(gateway()), Row::Position(position())),
+        (Key::ClockAgreement, Row::Clock(ClockRow { disagreement: Some(disagreement), accepted: Some(accepted) })),
+        (Key::Forgotten, Row::Time(NOW)),
         (Key::Directory, Row::Directory(Box::new(directory()))),
         (Key::OperatorRequest(request("change-1")), Row::Version(5)),
     ]
@@ -271,6 +310,7 @@ fn packs() -> Vec<Pack> {
         entry_mode: EntryMode::Chip,
         merchant: merchant(),
         card: card(),
+        credentials: credentials(),
         merchant_reference: text("order 1"),
         partial_supported: true,
     };
@@ -287,6 +327,7 @@ fn packs() -> Vec<Pack> {
         plan,
         subject: Subject::New(Box::new(new)),
         day_limit: amount(1_000_000),
+        retention_days: 0,
     };
     let answer = NetworkAnswer {
         response_code: code("00"),
@@ -304,6 +345,14 @@ fn packs() -> Vec<Pack> {
         Command::Answer(Box::new(AnswerEvidence { attempt: attempt_ref(), answer })),
         Command::TimedOut(TimedOut { attempt: attempt_ref(), doubt: Doubt::ConnectionLost }),
     ];
+    let keep = Keep { retention_days: 500, refund_days: 365 };
+    let aged = vec![
+        Command::Forget(Forget { gateway: gateway(), transaction: id(), keep }),
+        Command::ForgetTombstone(ForgetTombstone { gateway: gateway(), position: position(), retention_days: 500 }),
+        Command::ForgetEvents(ForgetEvents { gateway: gateway(), positions: vec![position()] }),
+        Command::ReadClock(ClockReading { node: 7, wall: NOW }),
+        Command::AcceptClock(Box::new(ClockAcceptance { wall: NOW, author: "anna".into(), reason: "ok".into() })),
+    ];
     let gateway = directory().gateways.remove(&gateway()).expect("the gateway");
     let command = DirectoryCommand {
         request_id: request("change-1"),
@@ -311,8 +360,9 @@ fn packs() -> Vec<Pack> {
         expected_version: 4,
         changes: vec![Change::PutGateway(gateway), Change::RemoveLink(link())],
     };
-    let pack = |body| Pack { incarnation: 0x5555_6666_7777_8888, first_ticket: 129, log_time: NOW, body };
-    vec![pack(PackBody::Book(book)), pack(PackBody::Directory(Box::new(command)))]
+    let pack =
+        |body| Pack { incarnation: 0x5555_6666_7777_8888, first_ticket: 129, log_time: NOW, body, applied: None };
+    vec![pack(PackBody::Book(book)), pack(PackBody::Directory(Box::new(command))), pack(PackBody::Book(aged))]
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -348,16 +398,17 @@ fn packs_of_the_first_version_still_read() {
 const ROWS: &[(&str, &str)] = &[
     (
         "1073686f70000102030405060708090a0b0c0d0e0f10",
-        "0afc030a100102030405060708090a0b0c0d0e0f10120473686f70180220fbd8c1a28c34288ca7c2a28c343203455552380140074a2d0a\
+        "0ad0040a100102030405060708090a0b0c0d0e0f10120473686f70180220fbd8c1a28c34288ca7c2a28c343203455552380140074a2d0a\
          024d31120254311a0435343131220b436f726e65722053686f702a044c696e7a320241543a06313233343536522e0a0839393030303030\
-         301204303030371a10746f6b656e746f6b656e746f6b656e21220a080212067365616c65645a076f72646572203168058201dd020a076f\
+         301204303030371a10746f6b656e746f6b656e746f6b656e21220a080212067365616c65645a076f72646572203168058201eb020a076f\
          726465722d31100118cf0f2214080112103031323334353637383961626364656628fbd8c1a28c34380148cf0f52690a036e657412056e\
          65742d311a03616c6c220b080110e90718c8809eb7032a1d08904e10e0d4031880dddb0120012801388088b2a00240dc0b48a08d06308b\
-         a7c2a28c343a14094444333322221111118888777766665555180742021a004a023931720508ac02100252a6010a036e657412056e6574\
+         a7c2a28c343a14094444333322221111118888777766665555180742021a004a023931720508ac02100252b2010a036e657412056e6574\
          2d311a03616c6c220b080210ea0718c8809eb7032a1d08904e10e0d4031880dddb0120012801388088b2a00240dc0b48a08d06308ba7c2\
-         a28c343a14094444333322221111118888777766665555180742022a00520b0a0641314232433310cf0f58016a30080110001a2a0a0b08\
-         0310eb0718c8809eb7031001180520fbd8c1a28c342a0b0807114444333322221111300138cf0f720508ac021002621708041003180332\
-         0239313a04081610035a0508ac021002",
+         a28c343a14094444333322221111118888777766665555180742022a0052110a0641314232433310cf0f1a044e2d373758016a36080110\
+         001a2a0a0b080310eb0718c8809eb7031001180520fbd8c1a28c342a0b0807114444333322221111300138cf0f200128022804720508ac\
+         0210026217080410031803320239313a04081610035a0508ac02100268018a01430a2f0a05322e322e30122463346535396365622d6133\
+         38322d346436612d626338372d3338356435393166613039641804120a676f6f676c655f7061791a0408021003",
     ),
     (
         "1873686f7000006f726465722d3100",
@@ -396,6 +447,22 @@ const ROWS: &[(&str, &str)] = &[
         "40fbd8c1a28c34",
     ),
     (
+        "1c73686f7000000000000000012c00000002",
+        "62076f726465722d31",
+    ),
+    (
+        "2c73686f7000",
+        "6a0508ac021002",
+    ),
+    (
+        "52",
+        "722c0a10080710fbd8c1a28c3418fbd8c1a28c34121808fbd8c1a28c3410fbd8c1a28c341a04616e6e6122026f6b",
+    ),
+    (
+        "54",
+        "40fbd8c1a28c34",
+    ),
+    (
         "58",
         "4a70080512460a0473686f70121d7370696666653a2f2f6578616d706c652f676174657761792f73686f70180122100a024d31120a1206\
          31323334353618012a0b0a03455552120408a08d062a240a03616c6c18ffff9fcfc8e0c8e38a01220345555230a0c21e380a42036e6574\
@@ -409,15 +476,19 @@ const ROWS: &[(&str, &str)] = &[
 
 #[rustfmt::skip]
 const PACKS: &[&str] = &[
-    "09888877776666555510810118fbd8c1a28c34228b020a88020a0473686f7012076f726465722d311a1408011210303132333435363738\
-         3961626364656620cf0f2a03455552300538fbd8c1a28c3442460a03616c6c12036e65741a056e65742d31221d08904e10e0d4031880dd\
-         db0120012801388088b2a00240dc0b48a08d062a1409444433332222111111888877776666555518074a83010a80010a10010203040506\
-         0708090a0b0c0d0e0f10180220032a2d0a024d31120254311a0435343131220b436f726e65722053686f702a044c696e7a320241543a06\
-         313233343536322e0a0839393030303030301204303030371a10746f6b656e746f6b656e746f6b656e21220a080212067365616c65643a\
-         076f726465722031400150c0843d223d1a3b0a1a0a0473686f7012100102030405060708090a0b0c0d0e0f102001121d0a023030120641\
-         314232433318e8072a044e2d37373201593a014d480122202a1e0a1a0a0473686f7012100102030405060708090a0b0c0d0e0f10200110\
-         02",
+    "09888877776666555510810118fbd8c1a28c3422d0020acd020a0473686f7012076f726465722d311a1408011210303132333435363738\
+     3961626364656620cf0f2a03455552300538fbd8c1a28c3442460a03616c6c12036e65741a056e65742d31221d08904e10e0d4031880dd\
+     db0120012801388088b2a00240dc0b48a08d062a1409444433332222111111888877776666555518074ac8010ac5010a10010203040506\
+     0708090a0b0c0d0e0f10180220032a2d0a024d31120254311a0435343131220b436f726e65722053686f702a044c696e7a320241543a06\
+     313233343536322e0a0839393030303030301204303030371a10746f6b656e746f6b656e746f6b656e21220a080212067365616c65643a\
+     076f72646572203140014a430a2f0a05322e322e30122463346535396365622d613338322d346436612d626338372d3338356435393166\
+     613039641804120a676f6f676c655f7061791a040802100350c0843d223d1a3b0a1a0a0473686f7012100102030405060708090a0b0c0d\
+     0e0f102001121d0a023030120641314232433318e8072a044e2d37373201593a014d480122202a1e0a1a0a0473686f7012100102030405\
+     060708090a0b0c0d0e0f1020011002",
     "09888877776666555510810118fbd8c1a28c342a7e0a086368616e67652d31121d7370696666653a2f2f6578616d706c652f6f70657261\
-         746f722f616e6e180422480a460a0473686f70121d7370696666653a2f2f6578616d706c652f676174657761792f73686f70180122100a\
-         024d31120a120631323334353618012a0b0a03455552120408a08d0622073a056e65742d31",
+     746f722f616e6e180422480a460a0473686f70121d7370696666653a2f2f6578616d706c652f676174657761792f73686f70180122100a\
+     024d31120a120631323334353618012a0b0a03455552120408a08d0622073a056e65742d31",
+    "09888877776666555510810118fbd8c1a28c3422227a200a0473686f7012100102030405060708090a0b0c0d0e0f101a0608f40310ed02\
+     22138201100a0473686f70120508ac02100218f40322108a010d0a0473686f70120508ac021002220c920109080710fbd8c1a28c342214\
+     9a011108fbd8c1a28c341204616e6e611a026f6b",
 ];

@@ -117,10 +117,11 @@ proptest! {
 
 #[test]
 fn s17_a_command_of_a_newer_version_stops_the_reader() {
-    let newer = [13 << 3 | 2, 0];
-    assert_eq!(decode_command(&newer), Err(CodecFault::Unexpected { message: "Command", field: 13 }));
-    let pack = [4 << 3 | 2, 2, 13 << 3 | 2, 0];
-    assert_eq!(decode_pack(&pack), Err(CodecFault::Unexpected { message: "Command", field: 13 }));
+    // Field 31, in two bytes.
+    let newer = [0xfa, 0x01, 0];
+    assert_eq!(decode_command(&newer), Err(CodecFault::Unexpected { message: "Command", field: 31 }));
+    let pack = [4 << 3 | 2, 3, 0xfa, 0x01, 0];
+    assert_eq!(decode_pack(&pack), Err(CodecFault::Unexpected { message: "Command", field: 31 }));
 }
 
 #[test]

@@ -4,14 +4,16 @@ use bytes::Bytes;
 use switch_domain::{
     directory::DirectoryCommand,
     entry::{
-        AnswerEvidence, Capture, Command, Expire, Failover, FailoverCause, LaneAnswer, NewTransaction, NotSentEvidence,
-        Open, Plan, Resolve, Subject, TimedOut, Void, VoidTarget,
+        AnswerEvidence, Capture, ClockAcceptance, ClockReading, Command, Expire, Failover, FailoverCause, Forget,
+        ForgetEvents, ForgetTombstone, Keep, LaneAnswer, NewTransaction, NotSentEvidence, Open, Plan,
+        ProposeResolution, ResolutionWord, Subject, TimedOut, Void, VoidTarget,
     },
     time::LogTime,
 };
 
 use super::{
     CodecFault,
+    parts::take_array,
     wire::{self, Field, Kind, Message, Reader, Value, Writer, choices, message_value, messages},
 };
 
@@ -26,6 +28,17 @@ pub struct Pack {
     pub log_time: LogTime,
     /// What it holds.
     pub body: PackBody,
+    /// Where the table of its proposer stood: a node that applies the pack compares (S11).
+    pub applied: Option<Mark>,
+}
+
+/// Where a table stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Log index up to which it goes.
+    pub applied: u64,
+    /// Rolling hash of entries and outcomes up to there: equal on every node at the same index.
+    pub hash: [u8; 32],
 }
 
 /// What a pack holds: book and directory never share an entry (R24).
@@ -75,6 +88,7 @@ message_value!(Pack {
             PackBody::Book(commands) => commands.write(4, to),
             PackBody::Directory(command) => command.write(5, to),
         }
+        value.applied.write(6, to);
     }
     |from| {
         let incarnation = from.fixed(1)?;
@@ -85,7 +99,19 @@ message_value!(Pack {
             Some(command) if commands.is_empty() => PackBody::Directory(command),
             Some(_) => return Err(from.invalid("pack of book and directory")),
         };
-        Ok(Pack { incarnation, first_ticket, log_time, body })
+        let applied = Field::read(6, from)?;
+        Ok(Pack { incarnation, first_ticket, log_time, body, applied })
+    }
+});
+
+message_value!(Mark {
+    |value, to| {
+        value.applied.write(1, to);
+        to.bytes(2, &value.hash);
+    }
+    |from| {
+        let applied = Field::read(1, from)?;
+        Ok(Mark { applied, hash: take_array(2, from, "hash")? })
     }
 });
 
@@ -93,7 +119,8 @@ choices! {
     Command {
         ;
         1 Open, 2 Failover, 3 Answer, 4 NotSent, 5 TimedOut, 6 LateSend, 7 Capture, 8 Void, 9 LaneAnswer, 10 Park,
-        11 Resolve, 12 Expire,
+        11 ProposeResolution, 12 Expire, 13 ConfirmResolution, 14 WithdrawResolution,
+        15 Forget, 16 ForgetTombstone, 17 ForgetEvents, 18 ReadClock, 19 AcceptClock,
     }
     Subject { ; 1 New, 2 Increment, 3 Refund }
     FailoverCause { ; 1 NotSent, 2 PermittedNo }
@@ -104,11 +131,11 @@ messages! {
     Plan { 1 route, 2 network, 3 link, 4 terms, 5 owner }
     NewTransaction {
         1 id, 2 verification, 3 capture_mode, 4 entry_mode, 5 merchant, 6 card, 7 merchant_reference,
-        8 partial_supported,
+        8 partial_supported, 9 credentials,
     }
     Open {
         1 gateway, 2 request_id, 3 fingerprint, 4 amount, 5 currency, 6 directory_version, 7 first_sent, 8 plan,
-        9 subject, 10 day_limit,
+        9 subject, 10 day_limit, 11 retention_days,
     }
     Failover { 1 attempt, 2 because, 3 plan }
     AnswerEvidence { 1 attempt, 2 answer }
@@ -117,8 +144,15 @@ messages! {
     Capture { 1 gateway, 2 request_id, 3 transaction, 4 fingerprint, 5 amount, 6 currency, 7 is_final }
     Void { 1 gateway, 2 request_id, 3 target, 4 fingerprint }
     LaneAnswer { 1 lane, 2 verdict, 3 sent }
-    Resolve { 1 attempt, 2 resolution, 3 author, 4 evidence }
+    ProposeResolution { 1 attempt, 2 resolution, 3 author, 4 evidence }
+    ResolutionWord { 1 attempt, 2 proposal, 3 author }
     Expire { 1 gateway, 2 transaction, 3 release }
+    Keep { 1 retention_days, 2 refund_days }
+    Forget { 1 gateway, 2 transaction, 3 keep }
+    ForgetTombstone { 1 gateway, 2 position, 3 retention_days }
+    ForgetEvents { 1 gateway, 2 positions }
+    ClockReading { 1 node, 2 wall }
+    ClockAcceptance { 1 wall, 2 author, 3 reason }
 }
 
 /// Bytes of a usual command; only a first guess at a buffer's size.

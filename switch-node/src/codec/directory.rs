@@ -15,6 +15,7 @@ choices! {
     Change {
         ;
         1 PutGateway, 2 PutNetwork, 3 PutLink, 4 PutRoute, 5 RemoveGateway, 6 RemoveNetwork, 7 RemoveLink, 8 RemoveRoute,
+        9 SetRetentionDays,
     }
 }
 
@@ -26,6 +27,7 @@ messages! {
         1 id, 2 enabled, 3 attempt_timeout_ms, 4 in_flight_max_ms, 5 reversal_policy, 6 repeat_after_ms,
         7 repeat_budget_ms, 8 doubt_count_max, 9 doubt_amount_max, 10 acknowledgement_proves_match, 11 failover_codes,
         12 valid_days, 13 capture_tolerance, 14 release_expired, 15 reversal_has_own_stan,
+        16 refund_days,
     }
     Link { 1 id, 2 network, 3 address, 4 server_name, 5 enabled, 6 in_flight_max, 7 exclusive, 8 institution }
     Route {
@@ -36,12 +38,13 @@ messages! {
 
 message_value!(Directory {
     |value, to| {
-        let Directory { version, gateways, networks, links, routes } = value;
+        let Directory { version, gateways, networks, links, routes, retention_days } = value;
         version.write(1, to);
         write_records(gateways, 2, to);
         write_records(networks, 3, to);
         write_records(links, 4, to);
         write_records(routes, 5, to);
+        retention_days.write(6, to);
     }
     |from| {
         Ok(Directory {
@@ -50,6 +53,7 @@ message_value!(Directory {
             networks: read_records(3, from, |network: &Network| network.id.clone())?,
             links: read_records(4, from, |link: &Link| link.id.clone())?,
             routes: read_records(5, from, |route: &Route| route.id.clone())?,
+            retention_days: Field::read(6, from)?,
         })
     }
 });

@@ -16,13 +16,17 @@ pub const OWN: u8 = 0xf0;
 // The tables, in the order of the variants of `Key`, with room between them.
 const TRANSACTION: u8 = 0x10;
 const REQUEST: u8 = 0x18;
+const TOMBSTONE: u8 = 0x1c;
 const OWED: u8 = 0x20;
 const EVENT: u8 = 0x28;
+const EVENTS_FORGOTTEN: u8 = 0x2c;
 const NEXT_STAN: u8 = 0x30;
 const NEXT_RRN: u8 = 0x38;
 const DOUBT: u8 = 0x40;
 const DAY_USE: u8 = 0x48;
 const CLOCK: u8 = 0x50;
+const CLOCK_AGREEMENT: u8 = 0x52;
+const FORGOTTEN: u8 = 0x54;
 const DIRECTORY: u8 = 0x58;
 const DIRECTORY_CHANGE: u8 = 0x60;
 const OPERATOR_REQUEST: u8 = 0x68;
@@ -49,6 +53,11 @@ pub fn encode_key(key: &Key) -> Vec<u8> {
             }
             put_text(request.as_str(), &mut out);
         }
+        Key::Tombstone(gateway, position) => {
+            out.push(TOMBSTONE);
+            put_text(gateway.as_str(), &mut out);
+            put_position(*position, &mut out);
+        }
         Key::Owed(link, stan) => {
             out.push(OWED);
             put_text(link.as_str(), &mut out);
@@ -57,8 +66,11 @@ pub fn encode_key(key: &Key) -> Vec<u8> {
         Key::Event(gateway, position) => {
             out.push(EVENT);
             put_text(gateway.as_str(), &mut out);
-            out.extend_from_slice(&position.index.to_be_bytes());
-            out.extend_from_slice(&position.place.to_be_bytes());
+            put_position(*position, &mut out);
+        }
+        Key::EventsForgotten(gateway) => {
+            out.push(EVENTS_FORGOTTEN);
+            put_text(gateway.as_str(), &mut out);
         }
         Key::NextStan(link) => {
             out.push(NEXT_STAN);
@@ -77,6 +89,8 @@ pub fn encode_key(key: &Key) -> Vec<u8> {
             out.extend_from_slice(&day.to_be_bytes());
         }
         Key::Clock => out.push(CLOCK),
+        Key::ClockAgreement => out.push(CLOCK_AGREEMENT),
+        Key::Forgotten => out.push(FORGOTTEN),
         Key::Directory => out.push(DIRECTORY),
         Key::DirectoryChange(version) => {
             out.push(DIRECTORY_CHANGE);
@@ -108,15 +122,13 @@ pub fn decode_key(bytes: &[u8]) -> Result<Key, CodecFault> {
             };
             Key::Request(gateway, original, from.request()?)
         }
+        TOMBSTONE => Key::Tombstone(from.gateway()?, from.position()?),
         OWED => {
             let stan = |number| Stan::parse(number).map_err(|_| CodecFault::Key);
             Key::Owed(from.link()?, stan(u32::from_be_bytes(from.array()?))?)
         }
-        EVENT => {
-            let gateway = from.gateway()?;
-            let (index, place) = (u64::from_be_bytes(from.array()?), u32::from_be_bytes(from.array()?));
-            Key::Event(gateway, Position { index, place })
-        }
+        EVENT => Key::Event(from.gateway()?, from.position()?),
+        EVENTS_FORGOTTEN => Key::EventsForgotten(from.gateway()?),
         NEXT_STAN => Key::NextStan(from.link()?),
         NEXT_RRN => Key::NextRrn,
         DOUBT => Key::Doubt(NetworkId::parse(from.text()?).map_err(|_| CodecFault::Key)?),
@@ -128,6 +140,8 @@ pub fn decode_key(bytes: &[u8]) -> Result<Key, CodecFault> {
             Key::DayUse(gateway, currency, u32::from_be_bytes(from.array()?))
         }
         CLOCK => Key::Clock,
+        CLOCK_AGREEMENT => Key::ClockAgreement,
+        FORGOTTEN => Key::Forgotten,
         DIRECTORY => Key::Directory,
         DIRECTORY_CHANGE => Key::DirectoryChange(u64::from_be_bytes(from.array()?)),
         OPERATOR_REQUEST => Key::OperatorRequest(from.request()?),
@@ -139,6 +153,11 @@ pub fn decode_key(bytes: &[u8]) -> Result<Key, CodecFault> {
 fn put_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
     out.push(0);
+}
+
+fn put_position(position: Position, out: &mut Vec<u8>) {
+    out.extend_from_slice(&position.index.to_be_bytes());
+    out.extend_from_slice(&position.place.to_be_bytes());
 }
 
 struct KeyReader<'a> {
@@ -169,6 +188,10 @@ impl<'a> KeyReader<'a> {
 
     fn request(&mut self) -> Result<RequestId, CodecFault> {
         RequestId::parse(self.text()?).map_err(|_| CodecFault::Key)
+    }
+
+    fn position(&mut self) -> Result<Position, CodecFault> {
+        Ok(Position { index: u64::from_be_bytes(self.array()?), place: u32::from_be_bytes(self.array()?) })
     }
 
     fn transaction(&mut self) -> Result<TransactionId, CodecFault> {

@@ -1,6 +1,9 @@
 //! What commands and rows have in common: identities, money, answers, transactions.
 
 use switch_domain::{
+    authorization::{
+        AuthenticationStatus, CredentialInitiator, CredentialReason, Credentials, StoredCredential, ThreeDSecure,
+    },
     card::{CardReference, CardToken, Sealed, Truncated},
     entry::{LaneKind, LaneRef},
     id::{
@@ -14,9 +17,9 @@ use switch_domain::{
     },
     time::{LogTime, TransmissionTime},
     transaction::{
-        Advice, Attempt, AttemptState, CaptureMode, EntryMode, Fingerprint, Lane, LaneState, Merchant, Method,
-        Operation, Resolution, Reversal, ReversalPolicy, ReversalReason, SeenApproval, Status, Terms, Transaction,
-        WireIdentity,
+        Advice, Attempt, AttemptState, CaptureMode, Confirmation, EntryMode, Fingerprint, Lane, LaneState, Merchant,
+        Method, Operation, ProposedResolution, Resolution, Reversal, ReversalPolicy, ReversalReason, SeenApproval,
+        Status, Terms, Transaction, WireIdentity,
     },
 };
 
@@ -91,6 +94,12 @@ enumerations! {
         1 = Manual, 2 = MagneticStripe, 3 = Chip, 4 = ContactlessChip, 5 = ContactlessStripe, 6 = Fallback,
         7 = Ecommerce, 8 = CredentialOnFile, 9 = MailOrTelephone,
     }
+    AuthenticationStatus {
+        1 = Authenticated, 2 = NotAuthenticated, 3 = Unavailable, 4 = Attempted, 5 = Rejected, 6 = ChallengeDue,
+        7 = DecoupledChallengeDue, 8 = Informational,
+    }
+    CredentialInitiator { 1 = Cardholder, 2 = Merchant }
+    CredentialReason { 1 = Recurring, 2 = Installment, 3 = Unscheduled, 4 = CardOnFile }
     ReversalPolicy { 1 = Always, 2 = Never }
     ReversalReason { 1 = Timeout, 2 = Cancelled, 3 = InvalidResponse, 4 = Remainder, 5 = UnsupportedPartial }
     Resolution { 1 = Reversed, 2 = Stands }
@@ -122,13 +131,18 @@ messages! {
     }
     Merchant { 1 id, 2 terminal, 3 category, 4 name, 5 city, 6 country, 7 acquirer }
     CardReference { 1 bin, 2 last4, 3 token, 4 sealed }
+    ThreeDSecure { 1 version, 2 directory_server_transaction_id, 3 status }
+    StoredCredential { 1 initiator, 2 reason }
+    Credentials { 1 three_d_secure, 2 wallet, 3 stored }
     Terms {
         1 attempt_timeout_ms, 2 in_flight_max_ms, 3 repeat_budget_ms, 4 reversal_policy, 5 acknowledgement_proves_match,
         6 reversal_has_own_stan, 7 valid_ms, 8 capture_tolerance_basis_points, 9 doubt_count_max, 10 doubt_amount_max,
     }
-    SeenApproval { 1 approval_code, 2 amount }
-    Lane { 1 identity, 2 generation, 3 state, 4 since, 5 maker, 6 doubted_once, 7 amount }
-    Reversal { 1 reason, 2 approved, 3 lane }
+    SeenApproval { 1 approval_code, 2 amount, 3 network_transaction_id }
+    Lane { 1 identity, 2 generation, 3 state, 4 since, 5 maker, 6 doubted_once, 7 amount, 8 resolution }
+    Confirmation { 1 author, 2 time }
+    ProposedResolution { 1 position, 2 since, 3 resolution, 4 author, 5 evidence, 6 confirmed }
+    Reversal { 1 reason, 2 approved, 3 lane, 4 approvals_reversed, 5 superseded }
     Attempt {
         1 network, 2 link, 3 route, 4 identity, 5 terms, 6 deadline, 7 owner, 8 state, 9 response_code, 10 approvals,
         11 late_approval, 12 conflicting_answer, 13 reversal, 14 opened,
@@ -136,12 +150,12 @@ messages! {
     Advice { 1 link, 2 network, 3 lane }
     Operation {
         1 request_id, 2 method, 3 amount, 4 fingerprint, 5 accepted, 6 final_capture, 7 partial_supported,
-        8 void_requested, 9 day_reserved, 10 attempts, 11 advice, 12 told,
+        8 void_requested, 9 day_reserved, 10 attempts, 11 advice, 12 told, 13 day_limited,
     }
     Transaction {
         1 id, 2 gateway, 3 revision, 4 created, 5 changed, 6 currency, 7 capture_mode, 8 entry_mode, 9 merchant, 10 card,
         11 merchant_reference, 12 network_transaction_id, 13 directory_version, 14 valid_until, 15 expired,
-        16 operations,
+        16 operations, 17 credentials,
     }
 }
 
@@ -251,7 +265,11 @@ impl Value for Currency {
     }
 }
 
-fn take_array<const N: usize>(field: u32, from: &mut Reader<'_>, kind: &'static str) -> Result<[u8; N], CodecFault> {
+pub(super) fn take_array<const N: usize>(
+    field: u32,
+    from: &mut Reader<'_>,
+    kind: &'static str,
+) -> Result<[u8; N], CodecFault> {
     if from.next_is(field, Kind::Bytes) { from.array(kind) } else { Err(from.invalid(kind)) }
 }
 

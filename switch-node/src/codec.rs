@@ -15,7 +15,7 @@ mod wire;
 use thiserror::Error;
 
 pub use self::{
-    entry::{Pack, PackBody, decode_command, decode_pack, encode_command, encode_pack},
+    entry::{Mark, Pack, PackBody, decode_command, decode_pack, encode_command, encode_pack},
     key::{OWN, decode_key, encode_key},
     row::{decode_row, encode_row},
 };

@@ -2,13 +2,17 @@
 
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 use switch_domain::{
+    authorization::{
+        AuthenticationStatus, CredentialInitiator, CredentialReason, Credentials, StoredCredential, ThreeDSecure,
+    },
     card::{CardReference, CardToken, Pan, Sealed},
     directory::{
         Change, ChangeRecord, Directory, DirectoryCommand, Gateway, GatewayLimit, Link, MerchantGrant, Network, Route,
     },
     entry::{
-        AnswerEvidence, Capture, Command, Expire, Failover, FailoverCause, LaneAnswer, LaneKind, LaneRef,
-        NewTransaction, NotSentEvidence, Open, Plan, Resolve, Subject, TimedOut, Void, VoidTarget,
+        AnswerEvidence, Capture, ClockAcceptance, ClockReading, Command, Expire, Failover, FailoverCause, Forget,
+        ForgetEvents, ForgetTombstone, Keep, LaneAnswer, LaneKind, LaneRef, NewTransaction, NotSentEvidence, Open,
+        Plan, ProposeResolution, ResolutionWord, Subject, TimedOut, Void, VoidTarget,
     },
     id::{
         AttemptId, AttemptRef, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId, RouteId,
@@ -19,16 +23,19 @@ use switch_domain::{
         AnswerText, Decision, DeclineAdvice, DeclineReason, Doubt, LaneVerdict, NetworkAnswer, NotSent, ResponseCode,
         Sent, Source, Told, ToldReason,
     },
-    table::{DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, TombstoneVoid},
+    table::{
+        AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row,
+        TombstoneVoid,
+    },
     time::{LogTime, TransmissionTime},
     transaction::{
-        Advice, Attempt, AttemptState, CaptureMode, EntryMode, Fingerprint, Lane, LaneState, Merchant, Method,
-        Operation, Resolution, Reversal, ReversalPolicy, ReversalReason, SeenApproval, Status, Terms, Transaction,
-        WireIdentity,
+        Advice, Attempt, AttemptState, CaptureMode, Confirmation, EntryMode, Fingerprint, Lane, LaneState, Merchant,
+        Method, Operation, ProposedResolution, Resolution, Reversal, ReversalPolicy, ReversalReason, SeenApproval,
+        Status, Terms, Transaction, WireIdentity,
     },
 };
 
-use crate::journal::codec::{Pack, PackBody};
+use crate::codec::{Mark, Pack, PackBody};
 
 macro_rules! parsed {
     ($($name:ident: $type:ty = $regex:literal;)+) => {$(
@@ -302,8 +309,8 @@ fn told() -> impl Strategy<Value = Told> + Clone {
 
 fn lane() -> impl Strategy<Value = Lane> + Clone {
     let maker = (number(), number()).prop_map(|(term, node)| LeaderId { term, node });
-    (identity(), number16(), lane_state(), time(), maker, any::<bool>(), amount()).prop_map(
-        |(identity, generation, state, since, maker, doubted_once, amount)| Lane {
+    (identity(), number16(), lane_state(), time(), maker, any::<bool>(), amount(), of(proposed())).prop_map(
+        |(identity, generation, state, since, maker, doubted_once, amount, resolution)| Lane {
             identity,
             generation,
             state,
@@ -311,14 +318,52 @@ fn lane() -> impl Strategy<Value = Lane> + Clone {
             maker,
             doubted_once,
             amount,
+            resolution,
+        },
+    )
+}
+
+fn proposed() -> impl Strategy<Value = Box<ProposedResolution>> + Clone {
+    let confirmed = of((any::<String>(), time()).prop_map(|(author, time)| Confirmation { author, time }));
+    (position(), time(), resolution(), any::<String>(), any::<String>(), confirmed).prop_map(
+        |(position, since, resolution, author, evidence, confirmed)| {
+            Box::new(ProposedResolution { position, since, resolution, author, evidence, confirmed })
         },
     )
 }
 
 fn reversal() -> impl Strategy<Value = Reversal> + Clone {
     use ReversalReason::{Cancelled, InvalidResponse, Remainder, Timeout, UnsupportedPartial};
-    (select(vec![Timeout, Cancelled, InvalidResponse, Remainder, UnsupportedPartial]), of(amount()), lane())
-        .prop_map(|(reason, approved, lane)| Reversal { reason, approved, lane })
+    let reason = select(vec![Timeout, Cancelled, InvalidResponse, Remainder, UnsupportedPartial]);
+    (reason, of(amount()), lane(), number16(), vec(stan(), 0..3)).prop_map(
+        |(reason, approved, lane, approvals_reversed, superseded)| Reversal {
+            reason,
+            approved,
+            lane,
+            approvals_reversed,
+            superseded,
+        },
+    )
+}
+
+fn credentials() -> impl Strategy<Value = Credentials> + Clone {
+    let status = select(AuthenticationStatus::ALL.to_vec());
+    let secured = (text(), text(), status).prop_map(|(version, directory_server_transaction_id, status)| {
+        ThreeDSecure { version, directory_server_transaction_id, status }
+    });
+    let initiator = select(vec![CredentialInitiator::Cardholder, CredentialInitiator::Merchant]);
+    let reason = select(vec![
+        CredentialReason::Recurring,
+        CredentialReason::Installment,
+        CredentialReason::Unscheduled,
+        CredentialReason::CardOnFile,
+    ]);
+    let stored = (initiator, reason).prop_map(|(initiator, reason)| StoredCredential { initiator, reason });
+    (of(secured), text(), of(stored)).prop_map(|(three_d_secure, wallet, stored)| Credentials {
+        three_d_secure,
+        wallet,
+        stored,
+    })
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> + Clone {
@@ -330,7 +375,9 @@ fn attempt() -> impl Strategy<Value = Attempt> + Clone {
         Just(AttemptState::TimedOut),
         Just(AttemptState::Invalid),
     ];
-    let seen = (text(), amount()).prop_map(|(approval_code, amount)| SeenApproval { approval_code, amount });
+    let seen = (text(), text(), of(amount())).prop_map(|(approval_code, network_transaction_id, amount)| {
+        SeenApproval { approval_code, network_transaction_id, amount }
+    });
     let asked = (network(), link(), of(route()), identity(), terms(), time(), owner());
     let came = (state, of(response_code()), vec(seen, 0..3), any::<bool>(), any::<bool>(), of(reversal()), position());
     (asked, came).prop_map(|(asked, came)| Attempt {
@@ -354,7 +401,7 @@ fn attempt() -> impl Strategy<Value = Attempt> + Clone {
 fn operation() -> impl Strategy<Value = Operation> + Clone {
     let advice = (link(), network(), lane()).prop_map(|(link, network, lane)| Advice { link, network, lane });
     let asked = (request(), method(), amount(), fingerprint(), time(), any::<bool>(), any::<bool>());
-    let came = (any::<bool>(), amount(), vec(attempt(), 0..3), of(advice), of(told()));
+    let came = (any::<bool>(), amount(), vec(attempt(), 0..3), of(advice), of(told()), any::<bool>());
     (asked, came).prop_map(|(asked, came)| Operation {
         request_id: asked.0,
         method: asked.1,
@@ -368,12 +415,14 @@ fn operation() -> impl Strategy<Value = Operation> + Clone {
         attempts: came.2,
         advice: came.3,
         told: came.4,
+        day_limited: came.5,
     })
 }
 
 fn transaction() -> impl Strategy<Value = Transaction> + Clone {
     let head = (transaction_id(), gateway(), number32(), time(), time(), currency(), capture_mode(), entry_mode());
-    let body = (merchant(), card(), text(), text(), number(), time(), any::<bool>(), vec(operation(), 0..4));
+    let body =
+        (merchant(), card(), text(), text(), number(), time(), any::<bool>(), vec(operation(), 0..4), credentials());
     (head, body).prop_map(|(head, body)| Transaction {
         id: head.0,
         gateway: head.1,
@@ -391,6 +440,7 @@ fn transaction() -> impl Strategy<Value = Transaction> + Clone {
         valid_until: body.5,
         expired: body.6,
         operations: body.7,
+        credentials: body.8,
     })
 }
 
@@ -405,36 +455,41 @@ fn plan() -> impl Strategy<Value = Plan> + Clone {
 }
 
 fn open() -> impl Strategy<Value = Open> {
-    let new =
-        (transaction_id(), any::<bool>(), capture_mode(), entry_mode(), merchant(), card(), text(), any::<bool>())
-            .prop_map(|new| NewTransaction {
-                id: new.0,
-                verification: new.1,
-                capture_mode: new.2,
-                entry_mode: new.3,
-                merchant: new.4,
-                card: new.5,
-                merchant_reference: new.6,
-                partial_supported: new.7,
-            });
+    let head = (transaction_id(), any::<bool>(), capture_mode(), entry_mode(), merchant());
+    let new = (head, card(), credentials(), text(), any::<bool>()).prop_map(
+        |(head, card, credentials, merchant_reference, partial_supported)| NewTransaction {
+            id: head.0,
+            verification: head.1,
+            capture_mode: head.2,
+            entry_mode: head.3,
+            merchant: head.4,
+            card,
+            credentials,
+            merchant_reference,
+            partial_supported,
+        },
+    );
     let subject = prop_oneof![
         new.prop_map(|new| Subject::New(Box::new(new))),
         transaction_id().prop_map(Subject::Increment),
         transaction_id().prop_map(Subject::Refund),
     ];
     let asked = (gateway(), request(), fingerprint(), amount(), currency(), number());
-    (asked, of(time()), plan(), subject, amount()).prop_map(|(asked, first_sent, plan, subject, day_limit)| Open {
-        gateway: asked.0,
-        request_id: asked.1,
-        fingerprint: asked.2,
-        amount: asked.3,
-        currency: asked.4,
-        directory_version: asked.5,
-        first_sent,
-        plan,
-        subject,
-        day_limit,
-    })
+    (asked, of(time()), plan(), subject, amount(), number32()).prop_map(
+        |(asked, first_sent, plan, subject, day_limit, retention_days)| Open {
+            gateway: asked.0,
+            request_id: asked.1,
+            fingerprint: asked.2,
+            amount: asked.3,
+            currency: asked.4,
+            directory_version: asked.5,
+            first_sent,
+            plan,
+            subject,
+            day_limit,
+            retention_days,
+        },
+    )
 }
 
 fn lane_ref() -> impl Strategy<Value = LaneRef> {
@@ -470,8 +525,11 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         LaneVerdict::Refused,
         LaneVerdict::TryAgain,
     ]);
-    let resolve = (attempt_ref(), resolution(), any::<String>(), any::<String>())
-        .prop_map(|(attempt, resolution, author, evidence)| Resolve { attempt, resolution, author, evidence });
+    let resolve = (attempt_ref(), resolution(), any::<String>(), any::<String>()).prop_map(
+        |(attempt, resolution, author, evidence)| ProposeResolution { attempt, resolution, author, evidence },
+    );
+    let word = (attempt_ref(), position(), any::<String>())
+        .prop_map(|(attempt, proposal, author)| Box::new(ResolutionWord { attempt, proposal, author }));
     prop_oneof![
         open().prop_map(|open| Command::Open(Box::new(open))),
         (attempt_ref(), because, plan()).prop_map(|(attempt, because, plan)| Command::Failover(Box::new(Failover {
@@ -492,9 +550,25 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             sent
         })),
         lane_ref().prop_map(Command::Park),
-        resolve.prop_map(|resolve| Command::Resolve(Box::new(resolve))),
+        resolve.prop_map(|resolve| Command::ProposeResolution(Box::new(resolve))),
+        word.clone().prop_map(Command::ConfirmResolution),
+        word.prop_map(Command::WithdrawResolution),
         (gateway(), transaction_id(), any::<bool>())
             .prop_map(|(gateway, transaction, release)| { Command::Expire(Expire { gateway, transaction, release }) }),
+        (gateway(), transaction_id(), number32(), number32()).prop_map(
+            |(gateway, transaction, retention_days, refund_days)| {
+                Command::Forget(Forget { gateway, transaction, keep: Keep { retention_days, refund_days } })
+            }
+        ),
+        (gateway(), position(), number32()).prop_map(|(gateway, position, retention_days)| {
+            Command::ForgetTombstone(ForgetTombstone { gateway, position, retention_days })
+        }),
+        (gateway(), vec(position(), 0..4))
+            .prop_map(|(gateway, positions)| Command::ForgetEvents(ForgetEvents { gateway, positions })),
+        (number(), time()).prop_map(|(node, wall)| Command::ReadClock(ClockReading { node, wall })),
+        (time(), any::<String>(), any::<String>()).prop_map(|(wall, author, reason)| {
+            Command::AcceptClock(Box::new(ClockAcceptance { wall, author, reason }))
+        }),
     ]
 }
 
@@ -516,7 +590,7 @@ fn gateway_record() -> impl Strategy<Value = Gateway> + Clone {
 }
 
 fn network_record() -> impl Strategy<Value = Network> + Clone {
-    let times = (number32(), number32(), number32(), number32(), number32());
+    let times = (number32(), number32(), number32(), number32(), number32(), number32());
     let rules = (reversal_policy(), number32(), amount(), vec(response_code(), 0..3));
     let tolerance = vec((any::<String>(), number32()), 0..3);
     (network(), times, rules, tolerance, any::<[bool; 4]>()).prop_map(|(id, times, rules, tolerance, flags)| Network {
@@ -532,6 +606,7 @@ fn network_record() -> impl Strategy<Value = Network> + Clone {
         acknowledgement_proves_match: flags[1],
         failover_codes: rules.3,
         valid_days: times.4,
+        refund_days: times.5,
         capture_tolerance: tolerance.into_iter().collect(),
         release_expired: flags[2],
         reversal_has_own_stan: flags[3],
@@ -576,12 +651,15 @@ fn route_record() -> impl Strategy<Value = Route> + Clone {
 fn directory() -> impl Strategy<Value = Directory> + Clone {
     let records =
         (vec(gateway_record(), 0..3), vec(network_record(), 0..3), vec(link_record(), 0..3), vec(route_record(), 0..3));
-    (number(), records).prop_map(|(version, (gateways, networks, links, routes))| Directory {
-        version,
-        gateways: gateways.into_iter().map(|record| (record.id.clone(), record)).collect(),
-        networks: networks.into_iter().map(|record| (record.id.clone(), record)).collect(),
-        links: links.into_iter().map(|record| (record.id.clone(), record)).collect(),
-        routes: routes.into_iter().map(|record| (record.id.clone(), record)).collect(),
+    (number(), records, number32()).prop_map(|(version, (gateways, networks, links, routes), retention_days)| {
+        Directory {
+            version,
+            gateways: gateways.into_iter().map(|record| (record.id.clone(), record)).collect(),
+            networks: networks.into_iter().map(|record| (record.id.clone(), record)).collect(),
+            links: links.into_iter().map(|record| (record.id.clone(), record)).collect(),
+            routes: routes.into_iter().map(|record| (record.id.clone(), record)).collect(),
+            retention_days,
+        }
     })
 }
 
@@ -595,6 +673,7 @@ fn change() -> impl Strategy<Value = Change> + Clone {
         network().prop_map(Change::RemoveNetwork),
         link().prop_map(Change::RemoveLink),
         route().prop_map(Change::RemoveRoute),
+        number32().prop_map(Change::SetRetentionDays),
     ]
 }
 
@@ -615,11 +694,13 @@ pub(crate) fn pack() -> impl Strategy<Value = Pack> {
         vec(command(), 0..5).prop_map(PackBody::Book),
         directory_command().prop_map(|command| PackBody::Directory(Box::new(command))),
     ];
-    (number(), number(), time(), body).prop_map(|(incarnation, first_ticket, log_time, body)| Pack {
+    let applied = of((number(), any::<[u8; 32]>()).prop_map(|(applied, hash)| Mark { applied, hash }));
+    (number(), number(), time(), body, applied).prop_map(|(incarnation, first_ticket, log_time, body, applied)| Pack {
         incarnation,
         first_ticket,
         log_time,
         body,
+        applied,
     })
 }
 
@@ -634,13 +715,17 @@ pub(crate) fn key() -> impl Strategy<Value = Key> + Clone {
         (gateway.clone(), transaction_id()).prop_map(|(gateway, id)| Key::Transaction(gateway, id)),
         (gateway.clone(), of(transaction_id()), request.clone())
             .prop_map(|(gateway, original, request)| Key::Request(gateway, original, request)),
+        (gateway.clone(), position()).prop_map(|(gateway, position)| Key::Tombstone(gateway, position)),
         (link(), stan()).prop_map(|(link, stan)| Key::Owed(link, stan)),
         (gateway.clone(), position()).prop_map(|(gateway, position)| Key::Event(gateway, position)),
+        gateway.clone().prop_map(Key::EventsForgotten),
         link().prop_map(Key::NextStan),
         Just(Key::NextRrn),
         network().prop_map(Key::Doubt),
         (gateway, currency(), number32()).prop_map(|(gateway, currency, day)| Key::DayUse(gateway, currency, day)),
         Just(Key::Clock),
+        Just(Key::ClockAgreement),
+        Just(Key::Forgotten),
         Just(Key::Directory),
         number().prop_map(Key::DirectoryChange),
         request.prop_map(Key::OperatorRequest),
@@ -727,7 +812,18 @@ pub(crate) fn row_of(key: &Key) -> BoxedStrategy<Row> {
             })
             .boxed(),
         Key::DayUse(..) => amount().prop_map(Row::Sum).boxed(),
-        Key::Clock => time().prop_map(Row::Time).boxed(),
+        Key::Tombstone(..) => request().prop_map(Row::RequestId).boxed(),
+        Key::EventsForgotten(_) => position().prop_map(Row::Position).boxed(),
+        Key::Clock | Key::Forgotten => time().prop_map(Row::Time).boxed(),
+        Key::ClockAgreement => {
+            let disagreement =
+                (number(), time(), time()).prop_map(|(node, wall, log)| Disagreement { node, wall, log });
+            let accepted = (time(), time(), any::<String>(), any::<String>())
+                .prop_map(|(wall, log, author, reason)| AcceptedClock { wall, log, author, reason });
+            (of(disagreement), of(accepted))
+                .prop_map(|(disagreement, accepted)| Row::Clock(ClockRow { disagreement, accepted }))
+                .boxed()
+        }
         Key::Directory => directory().prop_map(|directory| Row::Directory(Box::new(directory))).boxed(),
         Key::DirectoryChange(_) => (directory_command(), time(), vec(of(change()), 0..3))
             .prop_map(|(command, time, before)| Row::DirectoryChange(Box::new(ChangeRecord { command, time, before })))

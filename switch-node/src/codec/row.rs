@@ -1,6 +1,8 @@
 //! Rows: the values of the table.
 
-use switch_domain::table::{DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, TombstoneVoid};
+use switch_domain::table::{
+    AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, TombstoneVoid,
+};
 
 use super::{
     CodecFault,
@@ -13,8 +15,8 @@ pub fn encode_row(row: &Row) -> Vec<u8> {
     let capacity = match row {
         Row::Transaction(transaction) => 256 + 384 * transaction.operations.len(),
         Row::Directory(_) | Row::DirectoryChange(_) => 4096,
-        Row::Request(_) | Row::Owed(_) | Row::Event(_) | Row::Doubt(_) => 128,
-        Row::Counter(_) | Row::Sum(_) | Row::Time(_) | Row::Version(_) => 16,
+        Row::Request(_) | Row::Owed(_) | Row::Event(_) | Row::Doubt(_) | Row::RequestId(_) | Row::Clock(_) => 128,
+        Row::Counter(_) | Row::Sum(_) | Row::Time(_) | Row::Version(_) | Row::Position(_) => 16,
     };
     wire::encode(row, capacity)
 }
@@ -36,12 +38,15 @@ fn belongs(key: &Key, row: &Row) -> bool {
             matches!(row, Row::Transaction(found) if found.gateway == *gateway && found.id == *id)
         }
         Key::Request(..) => matches!(row, Row::Request(_)),
+        Key::Tombstone(..) => matches!(row, Row::RequestId(_)),
         Key::Owed(..) => matches!(row, Row::Owed(_)),
         Key::Event(..) => matches!(row, Row::Event(_)),
+        Key::EventsForgotten(_) => matches!(row, Row::Position(_)),
         Key::NextStan(_) | Key::NextRrn => matches!(row, Row::Counter(_)),
         Key::Doubt(_) => matches!(row, Row::Doubt(_)),
         Key::DayUse(..) => matches!(row, Row::Sum(_)),
-        Key::Clock => matches!(row, Row::Time(_)),
+        Key::Clock | Key::Forgotten => matches!(row, Row::Time(_)),
+        Key::ClockAgreement => matches!(row, Row::Clock(_)),
         Key::Directory => matches!(row, Row::Directory(_)),
         Key::DirectoryChange(_) => matches!(row, Row::DirectoryChange(_)),
         Key::OperatorRequest(_) => matches!(row, Row::Version(_)),
@@ -52,7 +57,7 @@ choices! {
     Row {
         ;
         1 Transaction, 2 Request, 3 Owed, 4 Event, 5 Counter, 6 Doubt, 7 Sum, 8 Time, 9 Directory, 10 DirectoryChange,
-        11 Version,
+        11 Version, 12 RequestId, 13 Position, 14 Clock,
     }
 }
 
@@ -67,6 +72,9 @@ messages! {
         1 transaction, 2 revision, 3 status, 4 request_id, 5 method, 6 decision, 7 reversal, 8 advice, 9 time,
     }
     DoubtRow { 1 count, 2 parked, 3 amounts }
+    ClockRow { 1 disagreement, 2 accepted }
+    Disagreement { 1 node, 2 wall, 3 log }
+    AcceptedClock { 1 wall, 2 log, 3 author, 4 reason }
 }
 
 message_value!(RequestRow {
