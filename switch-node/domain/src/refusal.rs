@@ -72,6 +72,34 @@ pub enum Refusal {
     TraceNumbersExhausted,
 }
 
+impl Refusal {
+    /// A number that never changes: replicas of different releases hash it (S17).
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::FingerprintVersion(_) => 1,
+            Self::KeyReused => 2,
+            Self::KeyTooOld => 3,
+            Self::NotFound => 4,
+            Self::InDoubt => 5,
+            Self::TooManyOperations(_) => 6,
+            Self::AlreadyVoided => 7,
+            Self::UseRefund => 8,
+            Self::NotAuthorized => 9,
+            Self::NotReversible => 10,
+            Self::Expired => 11,
+            Self::FinallyCaptured => 12,
+            Self::CurrencyMismatch => 13,
+            Self::AmountZero => 14,
+            Self::AmountExceeds { .. } => 15,
+            Self::SumTooGreat => 16,
+            Self::CardGone => 17,
+            Self::Declined(..) => 18,
+            Self::TraceNumbersExhausted => 19,
+        }
+    }
+}
+
 /// Why an operator's word about a parked lane is not taken (R25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ResolutionRefusal {
@@ -87,4 +115,17 @@ pub enum ResolutionRefusal {
     /// It takes two.
     #[error("who proposed a resolution cannot confirm it: another person must")]
     SamePerson,
+}
+
+impl ResolutionRefusal {
+    /// A number that never changes: replicas of different releases hash it (S17).
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::NotParked => 1,
+            Self::AlreadyProposed => 2,
+            Self::NotProposed => 3,
+            Self::SamePerson => 4,
+        }
+    }
 }

@@ -109,7 +109,7 @@
 //! it wraps around past those. An [`Rrn`](crate::id::Rrn) is never given out twice, and a reversal carries its original's.
 //!
 //! **R15, forwarding.** Sealed card data is opened on the leader only; a follower forwards it sealed, one hop, and
-//! after an error behind the first byte asks by key.
+//! after an error behind the first byte asks by key and fingerprint.
 //!
 //! **R16, fingerprints.** The row keeps a keyed digest of what was asked and its key's version
 //! ([`Fingerprint`](crate::transaction::Fingerprint)). The same key with another digest is
@@ -160,7 +160,8 @@
 //!
 //! **R25, parked.** A lane is parked by the network's refusal or the end of its budget, nothing else, and is still
 //! owed: it counts, it is tried at a slow rate unless it was refused, and an acknowledgement still ends it. An
-//! operator's [`Resolve`](crate::entry::Resolve) says whether the money
-//! [stands](crate::transaction::Resolution::Stands): it corrects the sums, is an event, and never alters what was told.
+//! operator proposes whether the money [stands](crate::transaction::Resolution::Stands), with evidence, and another one confirms
+//! or withdraws it; a proposal ends by itself after a day. The confirmation corrects the sums, is an event, and never alters what
+//! was told.
 //! Money that stands can be given back like any other: a hold by a void, a sale by a void on its day or by a refund.
 //! A gateway that sees TIMED_OUT and PARKED knows that the cardholder may be charged.

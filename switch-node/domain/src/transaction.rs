@@ -308,6 +308,14 @@ pub struct Reversal {
     pub superseded: Vec<Stan>,
 }
 
+impl Reversal {
+    /// True where two persons found that the money is at the network after all (R25).
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.lane.state == LaneState::Resolved(Resolution::Stands)
+    }
+}
+
 /// One conversation with a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {

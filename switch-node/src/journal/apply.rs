@@ -235,8 +235,7 @@ fn hash_reply(hash: &mut digest::Context, reply: &Reply) {
             hash.update(&operation.to_be_bytes());
         }
         Reply::Refused(refusal) => {
-            hash.update(&[4]);
-            hash.update(refusal.to_string().as_bytes());
+            hash.update(&[4, refusal.number()]);
         }
         Reply::Resolution(Ok(proposal)) => {
             hash.update(&[7]);
@@ -244,8 +243,7 @@ fn hash_reply(hash: &mut digest::Context, reply: &Reply) {
             hash.update(&proposal.place.to_be_bytes());
         }
         Reply::Resolution(Err(refusal)) => {
-            hash.update(&[8]);
-            hash.update(refusal.to_string().as_bytes());
+            hash.update(&[8, refusal.number()]);
         }
         Reply::Recorded => hash.update(&[5]),
         Reply::Ignored => hash.update(&[6]),
@@ -325,6 +323,7 @@ impl Machine for BookMachine {
         self.reload()?;
         // What the snapshot decides was applied by no entry here: whoever waits for it must look again.
         self.shared.decisions.wake_all();
+        self.shared.events.ring_all();
         Ok(())
     }
 }

@@ -11,6 +11,8 @@ pub struct Reign {
     pub leader: LeaderId,
     /// Log time when it began.
     base: LogTime,
+    /// Log time when the one before it was last heard of.
+    last: LogTime,
     /// When it began on this node's monotonic clock.
     since: Instant,
 }
@@ -24,13 +26,22 @@ impl Reign {
         } else {
             LogTime(wall.0.clamp(last.0, last.0.saturating_add(CLOCK_STEP_MS)))
         };
-        Self { leader, base, since }
+        Self { leader, base, last, since }
     }
 
     /// Log time now: it advances with the leader's monotonic clock only (R8).
     pub fn now(&self) -> LogTime {
-        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.base.after_ms(elapsed)
+        self.base.after_ms(self.elapsed_ms())
+    }
+
+    /// Log time now without the step at the reign's beginning, for what has stood since `since`: a step is no time in which
+    /// anything travelled (R13). Never later than [`Reign::now`].
+    pub fn travelled(&self, since: LogTime) -> LogTime {
+        self.now().min(since.max(self.last).after_ms(self.elapsed_ms()))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -53,6 +64,9 @@ mod tests {
         let reign = begin(9_000, 10_000);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(reign.now(), LogTime(10_250));
+        // R13: what was sent before the step has travelled for a quarter of a second, what was made after it no longer than that.
+        assert_eq!(reign.travelled(LogTime(8_000)), LogTime(9_250));
+        assert_eq!(reign.travelled(LogTime(10_100)), LogTime(10_250));
     }
 
     #[tokio::test(start_paused = true)]

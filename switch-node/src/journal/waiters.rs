@@ -105,6 +105,11 @@ impl Events {
         self.watched.lock().entry(gateway.clone()).or_default().clone()
     }
 
+    /// Rings every bell: a snapshot may have brought events of any gateway.
+    pub fn ring_all(&self) {
+        self.watched.lock().values().for_each(|bell| bell.notify_waiters());
+    }
+
     /// Rings it, if somebody listens.
     pub fn ring(&self, gateway: &GatewayId) {
         if let Some(bell) = self.watched.lock().get(gateway) {

@@ -51,6 +51,9 @@ pub const OVERDUE_LOOK: Duration = Duration::from_secs(30);
 /// Grace of [`OVERDUE_LOOK`], milliseconds.
 pub const OVERDUE_GRACE_MS: u64 = 15_000;
 
+/// Evidence that nobody waits for and that is being committed at once: half a pack.
+pub const STRAYS_AT_ONCE: usize = 256;
+
 /// Pieces of evidence that nobody waits for and that wait to be committed. They wait as long as nobody leads, so that the count
 /// is their only bound; past it they are counted and dropped: a network that sends more stray answers than payments is broken,
 /// and its transactions are being reversed already.

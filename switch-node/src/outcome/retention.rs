@@ -9,7 +9,7 @@ use std::{
 
 use futures::future::join_all;
 use switch_domain::{
-    book::Book,
+    book::{Book, Reply},
     entry::{Command, Forget, ForgetEvents, ForgetTombstone, Keep},
     id::{GatewayId, NetworkId, Position, Slot, TransactionId},
     limits::EVENTS_FORGOTTEN_MAX,
@@ -163,7 +163,8 @@ async fn events(journal: &Journal, now: LogTime, gateway: &GatewayId) -> Result<
             return Ok(());
         }
         let forget = ForgetEvents { gateway: gateway.clone(), positions };
-        if !committed(journal, vec![Command::ForgetEvents(forget)]).await {
+        // Where nothing was forgotten the clocks have come to disagree: the same page would come again for ever.
+        if !matches!(journal.propose(Command::ForgetEvents(forget)).await, Ok(Reply::Recorded)) {
             return Ok(());
         }
         tokio::time::sleep(limits::RETENTION_PAUSE).await;

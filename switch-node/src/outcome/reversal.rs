@@ -388,6 +388,7 @@ struct Copied {
     /// When it is sent, in log time.
     sent: LogTime,
     repeat_after: Duration,
+    patience: Duration,
     is_parked: bool,
     only: bool,
 }
@@ -404,8 +405,9 @@ impl Look {
             }
             Decided::Send(copied) => *copied,
         };
-        let Copied { over, message, lane, sent, repeat_after, is_parked, only } = copied;
-        let wait = LaneWait::until(Instant::now() + repeat_after.max(limits::ACKNOWLEDGEMENT_MIN));
+        let Copied { over, message, lane, sent, repeat_after, patience, is_parked, only } = copied;
+        // As patient as with a request: a network that takes longer to acknowledge than until the next copy is heard all the same.
+        let wait = LaneWait::until(Instant::now() + repeat_after.max(patience).max(limits::ACKNOWLEDGEMENT_MIN));
         let delivering = over.deliver(message, wait);
         tokio::pin!(delivering);
         let delivery = tokio::select! {
@@ -445,6 +447,7 @@ impl Look {
         let standing = forward.journal.standing();
         let profile = standing.network(turn.network);
         let repeat_after = Duration::from_millis(u64::from(profile.map_or(10_000, |network| network.repeat_after_ms)));
+        let patience = Duration::from_millis(u64::from(profile.map_or(10_000, |network| network.attempt_timeout_ms)));
         let is_parked = turn.lane.state != LaneState::Pending;
         // Only copies that went unacknowledged spend the budget: an outage in which nothing could be sent does not park (R25).
         let budget = Duration::from_millis(turn.repeat_budget_ms);
@@ -482,8 +485,8 @@ impl Look {
             acquirer: transaction.merchant.acquirer.clone(),
             card,
         };
-        let (lane, sent) = (turn.reference, forward.reign.now());
-        Decided::Send(Box::new(Copied { over, message, lane, sent, repeat_after, is_parked, only }))
+        let (lane, sent) = (turn.reference, forward.reign.travelled(turn.lane.since));
+        Decided::Send(Box::new(Copied { over, message, lane, sent, repeat_after, patience, is_parked, only }))
     }
 
     /// What is next after something was committed about a lane.
@@ -491,12 +494,15 @@ impl Look {
         let Ok(Some(transaction)) = self.forward.journal.transaction(&self.subject.0, self.subject.1) else {
             return Looked::Done;
         };
-        let ready = turn::sendable(turn::owed(&transaction, &self.link));
-        match ready.iter().find(|turn| turn.reference == lane) {
-            Some(turn) => {
-                let pace = pace(repeat_after, turn.lane.state != LaneState::Pending);
-                Looked::Copied { lane, pace, only: ready.len() == 1 }
-            }
+        let owed = turn::owed(&transaction, &self.link);
+        // A copy that an operator asked for counts for a lane whose turn has not come (R14).
+        let goes_on = |turn: &&turn::Turn<'_>| turn.lane.state != LaneState::Parked { refused: true };
+        let own = owed.iter().filter(|turn| turn.reference == lane).find(goes_on);
+        let own = own.map(|turn| pace(repeat_after, turn.lane.state != LaneState::Pending));
+        let ready = turn::sendable(owed);
+        let only = ready.len() == 1 && ready[0].reference == lane;
+        match own {
+            Some(pace) => Looked::Copied { lane, pace, only },
             None if ready.is_empty() => Looked::Done,
             None => Looked::Again,
         }

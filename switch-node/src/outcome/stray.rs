@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use switch_domain::{
     entry::{AnswerEvidence, Command},
     id::{AttemptRef, LinkId},
@@ -13,6 +14,7 @@ use tokio::{
     sync::mpsc,
     time::{Duration, Instant},
 };
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Conversations, Courier, carry, limits};
 use crate::{
@@ -78,17 +80,19 @@ const FIRST_COMMITS_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two looks: about as long as a commit takes.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Commits evidence, one piece after another.
+/// Commits evidence, much of it at once, so that it shares packs.
 pub async fn record(
     journal: Journal,
     courier: Arc<dyn Courier>,
     conversations: Arc<Conversations>,
-    mut strays: mpsc::Receiver<Stray>,
+    strays: mpsc::Receiver<Stray>,
 ) {
-    while let Some((attempt, command)) = strays.recv().await {
-        after_the_first(&conversations, &attempt).await;
-        carry(&journal, courier.as_ref(), &command).await;
-    }
+    let (journal, courier, conversations) = (&journal, courier.as_ref(), &conversations);
+    let each = |(attempt, command)| async move {
+        after_the_first(conversations, &attempt).await;
+        carry(journal, courier, &command).await;
+    };
+    ReceiverStream::new(strays).for_each_concurrent(limits::STRAYS_AT_ONCE, each).await;
 }
 
 #[cfg(test)]

@@ -589,7 +589,8 @@ impl Reference {
         let told_and_standing =
             matches!(one.outcome, Outcome::Yes(_)) && one.debt.as_ref().is_none_or(|debt| debt.is_remainder);
         let number = at.number - 1;
-        if reversible && !one.terms.never && !told_and_standing {
+        let word = one.debt.as_ref().is_some_and(|debt| debt.state == DebtState::Stands);
+        if reversible && !one.terms.never && !told_and_standing && !word {
             match &one.debt {
                 // The one before it is being taken back: this one's turn comes when that is acknowledged.
                 Some(debt) if is_kept && debt.state == DebtState::Due && debt.turns > 0 => {}
@@ -615,7 +616,9 @@ impl Reference {
         let Some(place) = self.place(at) else { return Expected::Ignored };
         let ask = &self.payments[place].asks[at.ask];
         let one = &ask.tries[at.number - 1];
-        if ask.what != What::Check && !one.terms.never && matches!(one.outcome, Outcome::Silent | Outcome::Unsent) {
+        let word = one.debt.as_ref().is_some_and(|debt| debt.state == DebtState::Stands);
+        let unanswered = matches!(one.outcome, Outcome::Silent | Outcome::Unsent);
+        if ask.what != What::Check && !one.terms.never && unanswered && !word {
             self.once_more(place, at.ask, at.number - 1);
             self.reserve_again(place, at.ask);
         }

@@ -9,7 +9,7 @@ use crate::{
         CodeMeaning, Decision, DeclineAdvice, DeclineReason, Doubt, NetworkAnswer, Sent, Source, Told, ToldReason,
     },
     table::TableFault,
-    transaction::{AttemptState, LaneState, Method, ReversalPolicy, ReversalReason, SeenApproval},
+    transaction::{AttemptState, LaneState, Method, Reversal, ReversalPolicy, ReversalReason, SeenApproval},
 };
 
 /// What an answer to an open attempt comes to.
@@ -201,7 +201,10 @@ impl Work<'_> {
         if is_remembered {
             attempt.approvals.push(seen);
         }
+        // Two persons found that the money stands, and it may have been given back since: it is theirs to look into (R25).
+        let by_word = attempt.reversal.as_ref().is_some_and(Reversal::stands);
         match attempt.state {
+            _ if by_word => attempt.conflicting_answer = true,
             AttemptState::Approved(_) | AttemptState::Declined => attempt.conflicting_answer = true,
             AttemptState::TimedOut | AttemptState::Invalid | AttemptState::NotSent(_) | AttemptState::Open => {
                 attempt.late_approval = true;
@@ -213,7 +216,7 @@ impl Work<'_> {
             && attempt.reversal.as_ref().is_none_or(|reversal| reversal.reason == ReversalReason::Remainder);
         let reversible = attempt.terms.reversal_policy == ReversalPolicy::Always && method != Method::Verify;
         let renewal = match &attempt.reversal {
-            _ if stands || !reversible => None,
+            _ if stands || by_word || !reversible => None,
             // The network has yet to acknowledge the reversal of an earlier approval: this one's turn comes after it.
             Some(reversal)
                 if is_remembered && reversal.lane.state == LaneState::Pending && reversal.approvals_reversed > 0 =>
@@ -238,7 +241,8 @@ impl Work<'_> {
             && located.transaction.operations[operation].method != Method::Verify;
         let closed_without_answer =
             matches!(attempt.state, AttemptState::TimedOut | AttemptState::Invalid | AttemptState::NotSent(_));
-        if !reversible || !closed_without_answer {
+        let by_word = attempt.reversal.as_ref().is_some_and(Reversal::stands);
+        if !reversible || !closed_without_answer || by_word {
             return Ok(Reply::Recorded);
         }
         self.record(located, Some(Renewal::Same), None)

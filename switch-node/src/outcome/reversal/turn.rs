@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use switch_domain::{
     entry::{LaneKind, LaneRef},
     id::{AttemptRef, LinkId, NetworkId},
-    transaction::{Lane, LaneState, Transaction},
+    transaction::{Lane, LaneState, ReversalReason, Transaction},
 };
 use tokio::time::{Duration, Instant};
 
@@ -203,7 +203,10 @@ pub(super) fn owed<'a>(transaction: &'a Transaction, link: &LinkId) -> Vec<Turn<
         });
     }
     turns.retain(|turn| !turn.lane.state.is_final());
-    turns.sort_by_key(|turn| turn.lane.since);
+    // A final capture and the release of what it leaves are made by one entry: the money first, then the rest.
+    let is_release =
+        |turn: &Turn<'_>| matches!(turn.what, link::LaneKind::Reversal { reason: ReversalReason::Remainder, .. });
+    turns.sort_by_key(|turn| (turn.lane.since, is_release(turn)));
     turns
 }
 

@@ -256,12 +256,13 @@ fn check_shape(transaction: &Transaction) {
             if let Some(reversal) = &attempt.reversal {
                 let reversed = usize::from(reversal.approvals_reversed);
                 assert!(reversed <= attempt.approvals.len() && reversal.superseded.len() <= limits::SUPERSEDED_MAX);
-                let pending = reversal.lane.state == LaneState::Pending;
+                // What comes after two persons found that the money stands is theirs to look into (R25).
+                let pending = reversal.lane.state == LaneState::Pending || reversal.stands();
                 assert!(
                     pending || reversed > 0 || attempt.approvals.is_empty(),
                     "an approval wakes its reversal (R13)"
                 );
-                let over = reversal.lane.state.is_final() && reversal.reason != ReversalReason::Remainder;
+                let over = !pending && reversal.lane.state.is_final() && reversal.reason != ReversalReason::Remainder;
                 assert!(!over || reversed == attempt.approvals.len(), "each approval is reversed by itself (R13)");
             }
             let reversible =

@@ -462,6 +462,20 @@ fn r25_an_operator_resolves_a_reversal_both_ways() {
     assert_eq!(books.events().last().and_then(|event| event.reversal), Some(LaneState::Resolved(Resolution::Stands)));
 }
 
+/// Found by review: money that two persons found standing, and that may have been refunded since, was reversed all the same.
+#[test]
+fn r25_evidence_that_comes_after_money_was_found_standing_reverses_nothing() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 500);
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Stands));
+    recorded(books.late_send(pay));
+    recorded(books.answer(pay, yes()));
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Resolved(Resolution::Stands), vec![]));
+    assert!(books.attempt(pay).conflicting_answer, "somebody must look into it");
+    assert_eq!(books.sums(pay), [500, 0, 0, 0, 500]);
+}
+
 #[test]
 fn r25_an_operator_resolves_an_advice_both_ways() {
     let mut books = Books::new();

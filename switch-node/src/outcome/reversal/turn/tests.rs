@@ -164,6 +164,18 @@ fn r13_a_capture_does_not_wait_for_what_the_network_will_never_find() {
     assert_eq!(ready(&captured_after(lane(1, PENDING, true))), [INCREMENT, CAPTURE]);
 }
 
+/// Found in review: both are made by one entry, and the release of what a final capture leaves went out before it.
+#[test]
+fn r6_a_final_capture_goes_before_the_release_of_what_it_leaves() {
+    let mut transaction = captured_after(lane(1, LaneState::Acknowledged, false));
+    let mut released = attempt(AttemptState::Approved(amount()), Some(lane(2, PENDING, false)));
+    if let Some(release) = &mut released.reversal {
+        release.reason = ReversalReason::Remainder;
+    }
+    transaction.operations[0].attempts = vec![released];
+    assert_eq!(ready(&transaction), [CAPTURE]);
+}
+
 #[test]
 fn r25_what_is_parked_holds_nobody_up_and_is_sent_after_what_is_not() {
     assert_eq!(ready(&captured_after(lane(1, PARKED, false))), [CAPTURE, INCREMENT]);
