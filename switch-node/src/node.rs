@@ -32,7 +32,7 @@ use crate::{
     flow::{Flow, Gate},
     gateway::{
         peers::{ForwardedCalls, GrpcForwardWire, Peers},
-        service::{Gateways, MESSAGE_BYTES_MAX, too_large},
+        service::{Gateways, MESSAGE_BYTES_MAX, in_words_of_the_table},
         stack::{self, Stack},
     },
     journal::{BookMachine, Journal, clock, shared::Shared},
@@ -455,7 +455,7 @@ fn serve_gateways(
     let server = door::server_builder(Role::Gateway)
         .layer(AccessLayer)
         .layer(TraceLayer)
-        .layer(tower::util::MapResponseLayer::new(too_large))
+        .layer(tower::util::MapResponseLayer::new(in_words_of_the_table))
         .add_service(service);
     async move { ended("gateway", server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await) }
 }

@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{Flow, FlowError, Patience, converse::Conversation};
 use crate::{
+    outcome::Opening,
     router::{self, Itinerary, Unserved},
     security::vault::FingerprintParts,
 };
@@ -32,12 +33,14 @@ impl Flow {
         authorization: Authorization,
         card: Card,
         patience: Patience,
+        mut entered: Option<Opening>,
     ) -> Result<Settled, FlowError> {
         let deadline = patience.until;
         let fingerprint =
             |version| self.vault.fingerprint(version, &FingerprintParts::payment(&authorization, &card.pan));
         let gateway = &authorization.gateway;
-        if let Some(stored) = self.replay(gateway, None, &authorization.request_id, deadline, &fingerprint).await? {
+        let key = &authorization.request_id;
+        if let Some(stored) = self.replay(gateway, None, key, deadline, &fingerprint, &mut entered).await? {
             return Ok(stored);
         }
         let fingerprint = fingerprint(None).map_err(FlowError::from)?;
@@ -77,7 +80,7 @@ impl Flow {
                 partial_supported: authorization.partial_supported,
             })),
         };
-        self.run(open, asked(authorization), card, itinerary, deadline).await
+        self.run(open, asked(authorization), card, itinerary, deadline, entered).await
     }
 
     /// Increments and refunds: the same path, with the card from the vault and the network of the original.
@@ -89,12 +92,14 @@ impl Flow {
         method: Method,
         asked_for: FollowUp,
         patience: Patience,
+        mut entered: Option<Opening>,
     ) -> Result<Settled, FlowError> {
         let deadline = patience.until;
         let FollowUp { gateway, request_id, transaction, amount, currency } = asked_for;
         let parts = FingerprintParts::follow_up(method, amount, currency, transaction);
         let fingerprint = |version| self.vault.fingerprint(version, &parts);
-        if let Some(stored) = self.replay(&gateway, Some(transaction), &request_id, deadline, &fingerprint).await? {
+        let (original, key) = (Some(transaction), &request_id);
+        if let Some(stored) = self.replay(&gateway, original, key, deadline, &fingerprint, &mut entered).await? {
             return Ok(stored);
         }
         let fingerprint = fingerprint(None).map_err(FlowError::from)?;
@@ -130,7 +135,7 @@ impl Flow {
                 Subject::Refund(transaction)
             },
         };
-        self.run(open, asked_again(method, amount, &original), card, itinerary, deadline).await
+        self.run(open, asked_again(method, amount, &original), card, itinerary, deadline, entered).await
     }
 
     /// ③ journal, ④ link, ⑤ outcome: in a task of the node.
@@ -141,17 +146,24 @@ impl Flow {
         card: Card,
         itinerary: Itinerary,
         deadline: Instant,
+        entered: Option<Opening>,
     ) -> Result<Settled, FlowError> {
         if self.disk_low.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(FlowError::DiskReserve);
         }
         let flow = self.clone();
         let gateway = open.gateway.clone();
-        // Counted first, then the intake is looked at: a hand-over that closes it waits for whatever was counted (R4).
-        let opening = self.conversations.open();
-        if !*self.intake.borrow() {
-            return Err(FlowError::NotLeader);
-        }
+        let opening = match entered {
+            Some(entered) => entered,
+            // Counted first, then the intake is looked at: a hand-over that closes it waits for whatever was counted (R4).
+            None => {
+                let opening = self.conversations.open();
+                if !*self.intake.borrow() {
+                    return Err(FlowError::NotLeader);
+                }
+                opening
+            }
+        };
         self.owned(deadline, async move {
             match flow.propose(Command::Open(Box::new(open))).await? {
                 Reply::Dispatch(dispatch) => {
@@ -178,6 +190,7 @@ impl Flow {
         request_id: &switch_domain::id::RequestId,
         deadline: Instant,
         fingerprint: &(dyn Fn(Option<u32>) -> Result<Fingerprint, crate::security::vault::VaultFault> + Sync),
+        entered: &mut Option<Opening>,
     ) -> Result<Option<Settled>, FlowError> {
         let Some(RequestRow::Operation { transaction, operation }) =
             self.journal.request(gateway, original, request_id)?
@@ -189,6 +202,8 @@ impl Flow {
         if fingerprint(Some(stored.fingerprint.key_version))? != stored.fingerprint {
             return Err(Refusal::KeyReused.into());
         }
+        // It opens nothing: no hand-over need wait for it.
+        drop(entered.take());
         self.wait(gateway, transaction, operation, deadline).await.map(Some)
     }
 

@@ -43,7 +43,9 @@ impl Flow {
             ..FingerprintParts::follow_up(Method::Capture, amount, currency, transaction)
         };
         let fingerprint = |version| self.vault.fingerprint(version, &parts);
-        if let Some(stored) = self.replay(&gateway, Some(transaction), &request_id, deadline, &fingerprint).await? {
+        if let Some(stored) =
+            self.replay(&gateway, Some(transaction), &request_id, deadline, &fingerprint, &mut None).await?
+        {
             return Ok(stored);
         }
         self.must_exist(&gateway, transaction, deadline).await?;

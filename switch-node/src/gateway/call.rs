@@ -9,6 +9,8 @@ use switch_domain::transaction::Method;
 use switch_proto::gateway::v1 as pb;
 use tokio::time::{Duration, Instant};
 
+use crate::outcome::Opening;
+
 /// What is asked. Not `Clone`: it holds card data, which shall stand in one place at a time.
 #[allow(missing_docs)] // one for each method of the contract
 pub enum Ask {
@@ -44,6 +46,8 @@ pub struct GatewayCall {
     pub given: Duration,
     /// W3C trace context, or empty.
     pub traceparent: String,
+    /// Set once this node has found that it leads: a hand-over waits for whoever holds one (R4).
+    pub entered: Option<Opening>,
 }
 
 macro_rules! methods {

@@ -268,9 +268,10 @@ pub fn list(request: pb::ListTransactionsRequest) -> Result<Page, BadRequest> {
     let mut fields = Fields::default();
     let size = match usize::try_from(page_size) {
         Ok(0) => Some(PAGE_SIZE_DEFAULT),
-        Ok(size) if size <= PAGE_SIZE_MAX => Some(size),
-        Ok(_) | Err(_) => {
-            fields.wrong("page_size", Reason::FieldMalformed, format!("is not 0 to {PAGE_SIZE_MAX}"));
+        // A longer page is cut, not refused (AIP-158).
+        Ok(size) => Some(size.min(PAGE_SIZE_MAX)),
+        Err(_) => {
+            fields.wrong("page_size", Reason::FieldMalformed, "is negative");
             None
         }
     };

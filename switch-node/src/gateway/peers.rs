@@ -38,7 +38,7 @@ use crate::{
     codec,
     flow::{Flow, Inquiry},
     journal::{Journal, reign::Reign},
-    outcome::{Conversations, Courier, limits::HOLDS_ASKED_MAX},
+    outcome::{Conversations, Courier, Opening, limits::HOLDS_ASKED_MAX},
     security::vault::Vault,
 };
 
@@ -204,8 +204,10 @@ const PEER_MESSAGE_MAX: usize = 64 << 10;
 
 #[async_trait]
 impl LeaderWay for Peers {
-    fn leads(&self) -> bool {
-        *self.intake.borrow() && self.reign.borrow().is_some() && self.group.holds_lease()
+    fn enter(&self) -> Option<Opening> {
+        // Counted first, then the intake is looked at: a hand-over that closes it waits for whatever was counted (R4).
+        let entered = self.conversations.open();
+        (*self.intake.borrow() && self.reign.borrow().is_some() && self.group.holds_lease()).then_some(entered)
     }
 
     async fn settle(&self, until: Instant) {
@@ -404,6 +406,7 @@ impl ForwardService for ForwardedCalls {
             deadline: Some(Instant::now() + Duration::from_millis(u64::from(remaining_ms))),
             given: Duration::from_millis(u64::from(given_ms)),
             traceparent,
+            entered: None,
         };
         Ok(response(self.stack.clone().oneshot(call).await))
     }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tower::ServiceExt as _;
 
 use super::{
@@ -39,16 +39,24 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Name of the metadata that says where the leader's gateway listener is.
 pub const LEADER: &str = "payswitch-leader";
 
-/// tonic's own refusal of a message above the bound, in the words of the table; every other response as it is.
-pub fn too_large<B: Default>(response: http::Response<B>) -> http::Response<B> {
+/// What tonic's decoder refuses by itself, in the words of the table; every other response as it is.
+pub fn in_words_of_the_table<B: Default>(response: http::Response<B>) -> http::Response<B> {
     let headers = response.headers();
-    // OUT_OF_RANGE without details can only be the decoder's: the table's own always carry them.
-    let by_decoder =
-        headers.get("grpc-status").is_some_and(|code| code == "11") && !headers.contains_key("grpc-status-details-bin");
-    if !by_decoder {
-        return response;
+    // Without details it can only be the decoder's: the table's own always carry them.
+    let by_decoder = headers.get("grpc-status").filter(|_| !headers.contains_key("grpc-status-details-bin"));
+    match by_decoder.and_then(|code| of_decoder(Code::from_bytes(code.as_bytes()))) {
+        Some(error) => error.status().into_http(),
+        None => response,
     }
-    GatewayError::TooLarge { bytes_max: MESSAGE_BYTES_MAX }.status().into_http()
+}
+
+/// What the decoder means by a code.
+fn of_decoder(code: Code) -> Option<GatewayError> {
+    match code {
+        Code::OutOfRange => Some(GatewayError::TooLarge { bytes_max: MESSAGE_BYTES_MAX }),
+        Code::Internal => Some(GatewayError::MessageMalformed),
+        _ => None,
+    }
 }
 
 /// The service.
@@ -77,7 +85,8 @@ impl Gateways {
         let ask = wrap(request.into_inner());
         let method = call::path(ask.method());
         let begun = Instant::now();
-        let call = GatewayCall { principal, ask, deadline, given: left.unwrap_or_default(), traceparent };
+        let call =
+            GatewayCall { principal, ask, deadline, given: left.unwrap_or_default(), traceparent, entered: None };
         let told = self.stack.clone().oneshot(call).await;
         telemetry::rpc(method, told.as_ref().err().map(GatewayError::code), begun.elapsed());
         Ok(told)
@@ -294,6 +303,7 @@ async fn serve_stream(
 ) {
     let mut in_flight = FuturesUnordered::new();
     let mut reading = true;
+    let mut broken = None;
     while reading || !in_flight.is_empty() {
         tokio::select! {
             biased;
@@ -306,14 +316,17 @@ async fn serve_stream(
             item = items.message(), if reading && in_flight.len() < STREAM_IN_FLIGHT_MAX => match item {
                 Ok(Some(item)) => in_flight.push(serve_item(stack.clone(), principal.clone(), item)),
                 Ok(None) => reading = false,
+                // What came before is answered first.
                 Err(status) => {
-                    let _ = answers.send(Err(status)).await;
-                    return;
+                    broken = Some(of_decoder(status.code()).map_or(status, |error| error.status()));
+                    reading = false;
                 }
             },
         }
     }
-    if drain.is_cancelled() {
+    if let Some(status) = broken {
+        let _ = answers.send(Err(status)).await;
+    } else if drain.is_cancelled() {
         let _ = answers.send(Err(GatewayError::Draining.status())).await;
     }
 }
@@ -329,7 +342,8 @@ async fn serve_item(
     let request_id = request.request_id.clone();
     let given = Duration::from_millis(u64::from(timeout_ms));
     let deadline = (timeout_ms > 0).then(|| begun + given);
-    let call = GatewayCall { principal, ask: Ask::Authorize(Box::new(request)), deadline, given, traceparent };
+    let ask = Ask::Authorize(Box::new(request));
+    let call = GatewayCall { principal, ask, deadline, given, traceparent, entered: None };
     // A task of its own: a thousand items of one stream use every core.
     let told = tokio::spawn(stack.oneshot(call)).await.unwrap_or(Err(GatewayError::OutcomeUnknown));
     telemetry::rpc("AuthorizeStream", told.as_ref().err().map(GatewayError::code), begun.elapsed());

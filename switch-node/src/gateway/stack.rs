@@ -20,7 +20,10 @@ use super::{
     },
     status::{GatewayError, Unavailable, told_of_refusal},
 };
-use crate::flow::{CaptureAsked, Flow, FlowError, Patience};
+use crate::{
+    flow::{CaptureAsked, Flow, FlowError, Patience},
+    outcome::Opening,
+};
 
 /// A message stack.
 pub type Stack = BoxCloneSyncService<GatewayCall, Told, GatewayError>;
@@ -31,9 +34,9 @@ pub fn own(flow: Arc<Flow>, way: Arc<dyn LeaderWay>) -> Stack {
         ServiceBuilder::new()
             // First, so that everything below is inside the caller's time.
             .layer(DeadlineLayer)
-            // Before anything looks at the message: card data is opened on the leader only (R15).
+            // Before anything decides on the message: sealed card data is opened on the leader only (R15).
             .layer(ForwardLayer::new(way))
-            // Admission, rate and sealed stand here, on the leader, where their counts are exact.
+            // What counts calls or opens sealed data belongs here, on the leader, where counts are exact.
             .service(Handler { flow }),
     )
 }
@@ -64,12 +67,18 @@ impl Service<GatewayCall> for Handler {
             let until = call.deadline.ok_or(GatewayError::DeadlineMissing)?;
             let gateway = flow.tenant(&call.principal).ok_or(GatewayError::UnknownPrincipal)?;
             let patience = Patience { until, given: call.given };
-            handle(flow, gateway, call.ask, patience).await
+            handle(flow, gateway, call.ask, patience, call.entered).await
         })
     }
 }
 
-async fn handle(flow: Arc<Flow>, gateway: Gateway, ask: Ask, patience: Patience) -> Result<Told, GatewayError> {
+async fn handle(
+    flow: Arc<Flow>,
+    gateway: Gateway,
+    ask: Ask,
+    patience: Patience,
+    entered: Option<Opening>,
+) -> Result<Told, GatewayError> {
     let id = &gateway.id;
     let until = patience.until;
     let key = RequestId::parse(ask.request_id());
@@ -77,19 +86,19 @@ async fn handle(flow: Arc<Flow>, gateway: Gateway, ask: Ask, patience: Patience)
     let settled = match ask {
         Ask::Authorize(request) => {
             let (authorization, card) = convert::authorize(&gateway, *request)?;
-            flow.authorize(authorization, card, patience).await
+            flow.authorize(authorization, card, patience, entered).await
         }
         Ask::Verify(request) => {
             let (authorization, card) = convert::verify(&gateway, *request)?;
-            flow.authorize(authorization, card, patience).await
+            flow.authorize(authorization, card, patience, entered).await
         }
         Ask::Increment(request) => {
             let asked = convert::increment(id, request)?;
-            flow.follow_up(method, asked, patience).await
+            flow.follow_up(method, asked, patience, entered).await
         }
         Ask::Refund(request) => {
             let asked = convert::refund(id, request)?;
-            flow.follow_up(method, asked, patience).await
+            flow.follow_up(method, asked, patience, entered).await
         }
         Ask::Capture(request) => {
             let convert::Capture { asked, is_final } = convert::capture(id, request)?;
@@ -101,11 +110,15 @@ async fn handle(flow: Arc<Flow>, gateway: Gateway, ask: Ask, patience: Patience)
                 currency: asked.currency,
                 is_final,
             };
-            flow.capture(capture, until).await
+            let captured = flow.capture(capture, until).await;
+            drop(entered);
+            captured
         }
         Ask::Void(request) => {
             let void = convert::void(id, request)?;
-            flow.void(void.gateway, void.request_id, void.target, until).await
+            let voided = flow.void(void.gateway, void.request_id, void.target, until).await;
+            drop(entered);
+            voided
         }
     };
     let result = match settled {

@@ -73,6 +73,8 @@ pub enum GatewayError {
         /// The bound, in bytes.
         bytes_max: usize,
     },
+    /// Bytes that are no message of the method.
+    MessageMalformed,
     /// The resume token is older than the events that are kept (R20).
     CursorExpired {
         /// What changed since this time must be listed.
@@ -228,6 +230,9 @@ impl GatewayError {
             Self::TooLarge { bytes_max } => {
                 let words = format!("a message is greater than {bytes_max} bytes");
                 refused(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", words).with("bytes_max", bytes_max)
+            }
+            Self::MessageMalformed => {
+                refused(Code::InvalidArgument, "MESSAGE_MALFORMED", "the bytes are no message of this method")
             }
             Self::CursorExpired { list_from } => {
                 let words = format!("the resume_token has expired: list what changed since {}", list_from.0);

@@ -7,6 +7,8 @@ mod follow_ups;
 mod keys;
 mod membership;
 mod misbehaviour;
+mod networks;
 mod replicas;
 mod secrets;
 mod silence;
+mod streams;

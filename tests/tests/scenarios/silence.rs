@@ -18,7 +18,7 @@ use switch_tests::{
     workload::Story,
 };
 
-/// Seconds of silence; the acceptance by hand takes 60.
+/// Seconds of silence; the whole check of the project sets 60.
 const SILENCE: &str = "PAYSWITCH_SILENCE_S";
 
 #[tokio::test(flavor = "multi_thread")]

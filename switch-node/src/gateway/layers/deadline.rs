@@ -90,6 +90,7 @@ mod tests {
             deadline,
             given: Duration::ZERO,
             traceparent: String::new(),
+            entered: None,
         }
     }
 

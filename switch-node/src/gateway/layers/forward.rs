@@ -25,6 +25,7 @@ use crate::{
         convert,
         status::GatewayError,
     },
+    outcome::Opening,
     security::vault::{FingerprintParts, Vault},
 };
 
@@ -49,8 +50,8 @@ pub struct GatewayAnswerError(pub tonic::Status);
 /// The way to the leader.
 #[async_trait]
 pub trait LeaderWay: Send + Sync {
-    /// True while this node leads and has applied everything before its term.
-    fn leads(&self) -> bool;
+    /// Counts a call in while this node leads and has applied everything before its term; a hand-over waits for it (R4).
+    fn enter(&self) -> Option<Opening>;
 
     /// Waits until this node leads or knows another leader, at most until then.
     async fn settle(&self, until: Instant);
@@ -160,7 +161,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, call: GatewayCall) -> Self::Future {
+    fn call(&mut self, mut call: GatewayCall) -> Self::Future {
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let way = self.way.clone();
@@ -168,9 +169,10 @@ where
             let Some(until) = call.deadline else { return Err(GatewayError::DeadlineMissing) };
             let began = Instant::now();
             loop {
-                if way.leads() {
-                    // Given away, not copied: card data stands in one place. Where leadership goes before the proposal, nothing
-                    // was proposed, and the gateway is told that it may ask again.
+                if let Some(entered) = way.enter() {
+                    // Given away, not copied: card data stands in one place. A hand-over waits for what has entered. Where
+                    // leadership is lost before the proposal, the gateway is told that nothing happened and that it may ask again.
+                    call.entered = Some(entered);
                     return inner.call(call).await;
                 }
                 match way.forward(&call, until).await {

@@ -45,12 +45,13 @@ fn number(error: &GatewayError) -> usize {
         GatewayError::Draining => 16,
         GatewayError::UnknownPrincipal => 17,
         GatewayError::TooLarge { .. } => 18,
-        GatewayError::CursorExpired { .. } => 19,
-        GatewayError::WatcherTooSlow => 20,
-        GatewayError::OfLeader(_) => 21,
-        GatewayError::Fault => 22,
+        GatewayError::MessageMalformed => 19,
+        GatewayError::CursorExpired { .. } => 20,
+        GatewayError::WatcherTooSlow => 21,
+        GatewayError::OfLeader(_) => 22,
+        GatewayError::Fault => 23,
         GatewayError::Refused(refusal) => {
-            23 + match refusal {
+            24 + match refusal {
                 Refusal::FingerprintVersion(_) => 0,
                 Refusal::KeyReused => 1,
                 Refusal::KeyTooOld => 2,
@@ -116,6 +117,7 @@ fn table() -> Vec<Told> {
         told(Error::Draining, Code::Unavailable, "DRAINING", true),
         told(Error::UnknownPrincipal, Code::PermissionDenied, "UNKNOWN_PRINCIPAL", false),
         told(Error::TooLarge { bytes_max: 4096 }, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", false),
+        told(Error::MessageMalformed, Code::InvalidArgument, "MESSAGE_MALFORMED", false),
         told(Error::CursorExpired { list_from: LogTime(77_000) }, Code::OutOfRange, "RESUME_TOKEN_EXPIRED", false),
         told(Error::WatcherTooSlow, Code::Aborted, "WATCHER_TOO_SLOW", true),
         told(Error::OfLeader(by_leader), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
@@ -163,7 +165,7 @@ fn every_error_has_its_code_its_reason_and_says_whether_to_retry() {
         assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (*code, *reason, DOMAIN), "{error:?}");
         assert_eq!((error.code(), details.retry_info().is_some()), (*code, *retry), "{error:?}");
     }
-    assert_eq!(table.len(), 42);
+    assert_eq!(table.len(), 43);
 }
 
 #[test]

@@ -13,12 +13,13 @@ use switch_proto::gateway::v1 as pb;
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;
-use crate::security::keys;
+use crate::{outcome::Conversations, security::keys};
 
 /// A way on which everything goes as it is written down beforehand; nothing more is foreseen.
 #[derive(Default)]
 struct Script {
     leads: bool,
+    conversations: Arc<Conversations>,
     forwards: Mutex<VecDeque<Forwarded>>,
     /// What is left of the lost call.
     left: Option<AskedKey>,
@@ -28,8 +29,8 @@ struct Script {
 
 #[async_trait]
 impl LeaderWay for Script {
-    fn leads(&self) -> bool {
-        self.leads
+    fn enter(&self) -> Option<Opening> {
+        self.leads.then(|| self.conversations.open())
     }
 
     async fn settle(&self, _: Instant) {}
@@ -56,6 +57,7 @@ fn call() -> GatewayCall {
         deadline: Some(Instant::now() + given),
         given,
         traceparent: String::new(),
+        entered: None,
     }
 }
 
@@ -82,14 +84,15 @@ fn left() -> AskedKey {
 async fn the_leader_serves_a_call_once_whatever_comes_of_it() {
     let way = Arc::new(Script { leads: true, ..Script::default() });
     let served = Arc::new(Mutex::new(0));
-    let count = served.clone();
-    let deposed = service_fn(move |_: GatewayCall| {
+    let (count, conversations) = (served.clone(), way.conversations.clone());
+    let deposed = service_fn(move |call: GatewayCall| {
         *count.lock() += 1;
+        assert_eq!((call.entered.is_some(), conversations.opening()), (true, 1), "a hand-over waits for it (R4)");
         async { Err::<Told, _>(GatewayError::NotLeader) }
     });
-    let answer = ForwardLayer::new(way).layer(deposed).oneshot(call()).await;
+    let answer = ForwardLayer::new(way.clone()).layer(deposed).oneshot(call()).await;
     assert!(matches!(answer, Err(GatewayError::NotLeader)), "{answer:?}");
-    assert_eq!(*served.lock(), 1);
+    assert_eq!((*served.lock(), way.conversations.opening()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
