@@ -239,7 +239,7 @@ fn r25_an_operators_word_is_about_every_approval() {
     assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Resolved(Resolution::Reversed), vec![]));
 }
 
-/// Found while reviewing: a number was free as soon as a late send or a late approval made another generation.
+/// A fault there was: a number was free as soon as a late send or a late approval made another generation.
 #[test]
 fn r14_the_numbers_of_unacknowledged_generations_are_held_until_the_lane_ends() {
     for own_number in [false, true] {
@@ -305,7 +305,7 @@ fn r13_a_second_approval_of_what_stands_is_an_alarm_and_no_reversal() {
     assert_eq!(books.sums(pay), [1000, 0, 0, 0, 1000]);
 }
 
-/// Found while testing: a second approval turned the release of a remainder into the reversal of all that was captured.
+/// A fault there was: a second approval turned the release of a remainder into the reversal of all that was captured.
 #[test]
 fn r13_a_second_approval_after_the_final_capture_leaves_what_was_captured() {
     let mut books = Books::new();
@@ -340,7 +340,7 @@ fn r13_a_late_send_makes_one_more_reversal() {
     assert!(books.attempt(pay).reversal.is_none());
 }
 
-/// Found while testing: the in-flight time was counted from the deadline although the request had left after it.
+/// A fault there was: the in-flight time was counted from the deadline although the request had left after it.
 #[test]
 fn r13_after_a_late_send_the_in_flight_time_runs_anew() {
     let mut books = Books::new();
@@ -462,7 +462,7 @@ fn r25_an_operator_resolves_a_reversal_both_ways() {
     assert_eq!(books.events().last().and_then(|event| event.reversal), Some(LaneState::Resolved(Resolution::Stands)));
 }
 
-/// Found by review: money that two persons found standing, and that may have been refunded since, was reversed all the same.
+/// A fault there was: money that two persons found standing, and that may have been refunded since, was reversed all the same.
 #[test]
 fn r25_evidence_that_comes_after_money_was_found_standing_reverses_nothing() {
     let mut books = Books::new();
@@ -487,7 +487,7 @@ fn r25_an_operator_resolves_an_advice_both_ways() {
     assert_eq!(books.advice_of((pay, 2)).state, LaneState::Parked { refused: true });
     taken(books.resolve((pay, 1), Resolution::Reversed));
     taken(books.resolve((pay, 2), Resolution::Stands));
-    // Found while testing: a capture that the network never took was still counted, and could be refunded.
+    // A fault there was: a capture that the network never took was still counted, and could be refunded.
     assert_eq!(books.sums(pay), [1000, 100, 0, 0, 900]);
     assert_eq!(refused(books.refund(pay, "f3", 101)), Refusal::AmountExceeds { asked: amount(101), left: amount(100) });
     assert_eq!(told(books.capture(pay, "f1", 400, false)), (Decision::Approved, 400), "what was told stays told");

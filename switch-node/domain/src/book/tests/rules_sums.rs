@@ -30,7 +30,7 @@ fn r11_pending_refunds_count_in_full() {
     assert_eq!(refused(books.refund(pay, "f3", 401)), exceeds(401, 400));
 }
 
-/// Found while testing: three ways in which a refund that may have happened did not count.
+/// A fault there was: three ways in which a refund that may have happened did not count.
 #[test]
 fn r11_a_refund_that_the_network_may_hold_counts_whatever_was_told() {
     // An unwanted partial, being reversed.
@@ -198,7 +198,7 @@ fn r24_increments_use_the_day_and_refunds_do_not() {
     assert_eq!(books.day_use(), 1000);
 }
 
-/// Found while reviewing: what a late approval brought back into doubt used nothing of the day.
+/// A fault there was: what a late approval brought back into doubt used nothing of the day.
 #[test]
 fn r24_a_late_approval_reserves_the_day_again() {
     let mut books = Books::new().with_day_limit(2000);
@@ -252,7 +252,7 @@ fn r24_the_reversal_of_one_attempt_keeps_what_was_captured_on_the_other() {
     assert_eq!((books.day_use(), books.sums(pay)), (400, [1000, 400, 0, 0, 0]));
 }
 
-/// Found while testing: the reversal of an attempt that failed over gave back what the next attempt had been approved for.
+/// A fault there was: the reversal of an attempt that failed over gave back what the next attempt had been approved for.
 #[test]
 fn r24_the_reversal_of_one_attempt_leaves_the_others_reservation() {
     let mut books = Books::new().with_day_limit(1000);

@@ -256,7 +256,7 @@ fn r9_nothing_open_expires_and_nothing_that_holds_no_money() {
     }
 }
 
-/// Found while testing: the status REFUNDED hid the hold that was left.
+/// A fault there was: the status REFUNDED hid the hold that was left.
 #[test]
 fn r9_a_refunded_part_does_not_keep_the_rest_from_expiring() {
     let mut books = Books::new();
@@ -445,7 +445,7 @@ fn r18_a_smaller_amount_is_a_partial_approval_whatever_the_code() {
     assert_eq!(told(books.answer(pay, answer)), (Decision::Approved, 1000));
 }
 
-/// Found while reviewing: a partial approval of nothing counted as one of everything.
+/// A fault there was: a partial approval of nothing counted as one of everything.
 #[test]
 fn r18_an_approval_that_does_not_say_for_how_much_is_neither_yes_nor_no() {
     for partial_supported in [false, true] {
@@ -571,7 +571,7 @@ fn r22_a_network_that_takes_no_reversals_leaves_them_unresolved() {
     assert!(books.attempt(pay).late_approval);
     let pay = books.authorize("k2", 1000);
     assert_eq!(told(books.answer(pay, says("ZZ"))), (Decision::Unresolved, 0));
-    // Found while testing: a partial that nobody asked for cannot be given back, so it cannot be told as a no.
+    // A fault there was: a partial that nobody asked for cannot be given back, so it cannot be told as a no.
     let pay = books.authorize("k3", 1000);
     let settled = settled(books.answer(pay, yes_for(400)));
     assert_eq!(

@@ -151,7 +151,7 @@ fn r6_a_sale_may_be_voided_until_the_day_ends() {
     let (today, late, refused_refund) = (books.sale("k1", 1000), books.sale("k2", 1000), books.sale("k3", 1000));
     settled(books.void(today, "v1"));
     assert_eq!(books.sums(today), [0; 5]);
-    // Found while testing: a refund that moved nothing is no reason.
+    // A fault there was: a refund that moved nothing is no reason.
     books.refund(refused_refund, "f1", 10);
     assert_eq!(refused(books.void(refused_refund, "v1")), Refusal::UseRefund);
     settled(books.answer((refused_refund, 1), says("05")));
@@ -217,7 +217,7 @@ fn r9_an_expired_authorization_may_be_voided_while_its_hold_stands() {
     assert_eq!(refused(books.void(partly, "v1")), Refusal::UseRefund);
 }
 
-/// Found while reviewing: money that an operator found standing could neither be refunded nor, on another day, be voided.
+/// A fault there was: money that an operator found standing could neither be refunded nor, on another day, be voided.
 #[test]
 fn r25_a_timed_out_sale_that_stands_can_be_given_back() {
     let mut books = Books::new();
@@ -260,7 +260,7 @@ fn r25_a_refund_goes_back_to_the_attempt_that_stands() {
     assert_eq!(dispatched(books.refund(pay, "f1", 1000)).original(), Some(&books.name(pay)));
 }
 
-/// Found while testing: an operator's word that money stands was left standing by a void that promised to undo it.
+/// A fault there was: an operator's word that money stands was left standing by a void that promised to undo it.
 #[test]
 fn r12_a_void_asks_back_what_an_operator_found_standing() {
     let mut books = Books::new();

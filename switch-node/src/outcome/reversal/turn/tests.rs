@@ -164,7 +164,7 @@ fn r13_a_capture_does_not_wait_for_what_the_network_will_never_find() {
     assert_eq!(ready(&captured_after(lane(1, PENDING, true))), [INCREMENT, CAPTURE]);
 }
 
-/// Found in review: both are made by one entry, and the release of what a final capture leaves went out before it.
+/// A fault there was: both are made by one entry, and the release of what a final capture leaves went out before it.
 #[test]
 fn r6_a_final_capture_goes_before_the_release_of_what_it_leaves() {
     let mut transaction = captured_after(lane(1, LaneState::Acknowledged, false));
@@ -197,7 +197,7 @@ fn reference(transaction: &Transaction, operation: u16) -> LaneRef {
     turn.expect("it is owed").reference
 }
 
-/// Found in review: the reversal of an increment that the network answered "not found" for ever held its capture back as long.
+/// A fault there was: the reversal of an increment that the network answered "not found" for ever held its capture back as long.
 #[tokio::test(start_paused = true)]
 async fn r13_a_not_found_for_ever_and_the_capture_behind_it_are_both_sent() {
     let transaction = captured_after(lane(1, PENDING, true));
