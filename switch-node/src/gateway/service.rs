@@ -354,3 +354,27 @@ async fn serve_item(
     };
     pb::AuthorizeStreamResponse { request_id, answer: Some(answer) }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    fn told(status: Status) -> Option<(Code, String)> {
+        let response = in_words_of_the_table(status.into_http::<()>());
+        let status = Status::from_header_map(response.headers())?;
+        Some((status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default()))
+    }
+
+    #[test]
+    fn what_the_decoder_refuses_is_told_in_words_of_the_table() {
+        let by_decoder = |code| told(Status::new(code, "as the decoder says it"));
+        assert_eq!(by_decoder(Code::OutOfRange), Some((Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into())));
+        assert_eq!(by_decoder(Code::Internal), Some((Code::InvalidArgument, "MESSAGE_MALFORMED".into())));
+        assert_eq!(by_decoder(Code::Unimplemented), Some((Code::Unimplemented, String::new())));
+        let own = GatewayError::Fault;
+        let reason = own.status().get_details_error_info().map(|info| info.reason);
+        assert_eq!(told(own.status()), Some((own.code(), reason.expect("every row has one"))));
+    }
+}
