@@ -93,8 +93,8 @@ async fn r23_a_leader_below_its_disk_reserve_opens_no_payment_and_still_captures
     let _turn = stage::turn().await;
     let cluster = stage::three().start().await?;
     let shop = cluster.gateway("shop");
-    let held = shop.authorize(stage::payment("held", cards::APPROVED_VISA, 1000)).await?.transaction_id;
-    let unwanted = shop.authorize(stage::payment("unwanted", cards::APPROVED_VISA, 2000)).await?.transaction_id;
+    let held = shop.authorize(stage::payment("held", UNCUT, 1000)).await?.transaction_id;
+    let unwanted = shop.authorize(stage::payment("unwanted", UNCUT, 2000)).await?.transaction_id;
     let low = cluster.wait_leader(SOON).await?.node % 3 + 1;
     set_option(&cluster, low, "disk_reserve_bytes = 1_000_000_000_000_000")?;
     cluster.restart(low)?;
@@ -105,7 +105,7 @@ async fn r23_a_leader_below_its_disk_reserve_opens_no_payment_and_still_captures
     cluster.transfer(low).await?;
     for node in 1..=3 {
         let once = stage::impatient(&stage::shop_at(&cluster, node));
-        let refused = once.authorize(stage::payment("refused", cards::APPROVED_VISA, 3000)).await;
+        let refused = once.authorize(stage::payment("refused", UNCUT, 3000)).await;
         assert_eq!(stage::refusal(refused), (Code::Unavailable, "DISK_RESERVE".to_owned()), "asked at node {node}");
     }
     let here = stage::impatient(&stage::shop_at(&cluster, low));
@@ -117,7 +117,10 @@ async fn r23_a_leader_below_its_disk_reserve_opens_no_payment_and_still_captures
     let moved = Instant::now();
     cluster.transfer(low % 3 + 1).await?;
     println!("payments flow {:?} after another node leads", load.flows(moved).await?);
-    let paid = shop.authorize(stage::payment("refused", cards::APPROVED_VISA, 3000)).await?;
+    let paid = shop.authorize(stage::payment("refused", UNCUT, 3000)).await?;
     assert_eq!(stage::decision(&paid), Decision::Approved, "the key that was refused is free");
     judge(cluster, load).await
 }
+
+/// Of the network whose line no payment of the load cuts.
+const UNCUT: &str = cards::APPROVED_MASTERCARD;

@@ -151,7 +151,8 @@ async fn a_disk_that_is_not_the_nodes_own_is_refused_with_its_reason_and_harms_n
 }
 
 /// A card of everybody's.
-const CARD: &str = switch_tests::sandbox::cards::APPROVED_VISA;
+/// Of the network whose line no payment of the load cuts.
+const CARD: &str = switch_tests::sandbox::cards::APPROVED_MASTERCARD;
 
 /// Starts the node, and waits until it says that it is refused for one of these reasons, and sends calls elsewhere.
 async fn refused(cluster: &Cluster, number: usize, reasons: &[&str]) -> anyhow::Result<()> {
