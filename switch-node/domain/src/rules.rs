@@ -98,7 +98,10 @@
 //! own, as the next [`generation`](crate::transaction::Lane::generation); answers to earlier ones are ignored. Each
 //! distinct [approval](crate::transaction::SeenApproval) is reversed, and acknowledged, by itself: those that come while
 //! the reversal of an earlier one is under way wait in their order, and each acknowledgement starts the next
-//! ([`approvals_reversed`](crate::transaction::Reversal::approvals_reversed)). A copy of an approval makes none. A second
+//! ([`approvals_reversed`](crate::transaction::Reversal::approvals_reversed)). One whose reversal is not found, and not found
+//! again after the in-flight time, lets the next go before it
+//! ([`passed_over`](crate::transaction::Reversal::passed_over)): it is asked for again after them, and ends by an
+//! acknowledgement or, parked, by an operator. A copy of an approval makes none. A second
 //! approval of what was told and stands is an alarm and reverses nothing, for the one reversal would undo the first
 //! approval too; a void undoes both.
 //!

@@ -11,7 +11,8 @@
 //!                    └─ Parked ─── Resolved         generation (R13)
 //! ```
 //!
-//! One more generation follows an acknowledgement at once while another approval of the attempt waits for its reversal.
+//! One more generation follows an acknowledgement at once while another approval of the attempt waits for its reversal, and a
+//! "not found" that can never be final passes its approval over for the next one.
 
 use crate::{
     authorization::Credentials,
@@ -301,11 +302,22 @@ pub struct Reversal {
     pub approved: Option<Amount>,
     /// The lane.
     pub lane: Lane,
-    /// How many of the attempt's approvals, first to last, have been given a reversal of their own. All of those are
-    /// acknowledged but the last one while the lane is open; the approvals behind them wait for their turn (R13).
+    /// How many of the attempt's approvals, first to last, have been given a reversal of their own. While the lane is open all
+    /// of those are acknowledged but the one that it is about and those that were passed over; the approvals behind them wait
+    /// for their turn (R13).
     pub approvals_reversed: u16,
     /// Trace numbers of earlier generations that nobody acknowledged: not given out again before the lane ends (R14).
     pub superseded: Vec<Stan>,
+    /// Approvals whose reversal was only ever answered with "not found", in the order in which they are asked for again once
+    /// nothing else waits. The lane is not over before each is acknowledged, or closed by an operator (R13, R25).
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// An approval that others went before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Approved amount where it is known.
+    pub approved: Option<Amount>,
 }
 
 impl Reversal {

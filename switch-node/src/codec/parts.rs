@@ -18,8 +18,8 @@ use switch_domain::{
     time::{LogTime, TransmissionTime},
     transaction::{
         Advice, Attempt, AttemptState, CaptureMode, Confirmation, EntryMode, Fingerprint, Lane, LaneState, Merchant,
-        Method, Operation, ProposedResolution, Resolution, Reversal, ReversalPolicy, ReversalReason, SeenApproval,
-        Status, Terms, Transaction, WireIdentity,
+        Method, Operation, PassedOver, ProposedResolution, Resolution, Reversal, ReversalPolicy, ReversalReason,
+        SeenApproval, Status, Terms, Transaction, WireIdentity,
     },
 };
 
@@ -142,7 +142,8 @@ messages! {
     Lane { 1 identity, 2 generation, 3 state, 4 since, 5 maker, 6 doubted_once, 7 amount, 8 resolution }
     Confirmation { 1 author, 2 time }
     ProposedResolution { 1 position, 2 since, 3 resolution, 4 author, 5 evidence, 6 confirmed }
-    Reversal { 1 reason, 2 approved, 3 lane, 4 approvals_reversed, 5 superseded }
+    PassedOver { 1 approved }
+    Reversal { 1 reason, 2 approved, 3 lane, 4 approvals_reversed, 5 superseded, 6 passed_over }
     Attempt {
         1 network, 2 link, 3 route, 4 identity, 5 terms, 6 deadline, 7 owner, 8 state, 9 response_code, 10 approvals,
         11 late_approval, 12 conflicting_answer, 13 reversal, 14 opened,

@@ -141,7 +141,7 @@ impl Conversation {
             Ok(_) | Err(_) => {}
         }
         // This node leads no more, or cannot tell: the evidence goes to whoever leads, and what was decided shows here (R4).
-        outcome::carry(&flow.journal, flow.courier.as_ref(), &fallback).await;
+        outcome::carry(&flow.journal, flow.courier.as_ref(), attempt, &fallback).await;
         let until = Instant::now() + limits::APPLY_MAX;
         let decided =
             flow.journal.decided(&attempt.gateway, attempt.id.transaction, attempt.id.operation, false, until).await?;

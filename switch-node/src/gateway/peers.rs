@@ -38,7 +38,7 @@ use crate::{
     codec,
     flow::{Flow, Inquiry},
     journal::{Journal, reign::Reign},
-    outcome::{Conversations, Courier, Opening, limits::HOLDS_ASKED_MAX},
+    outcome::{Carried, Conversations, Courier, Opening, limits::HOLDS_ASKED_MAX},
     security::vault::Vault,
 };
 
@@ -71,7 +71,7 @@ pub trait ForwardWire: Send + Sync {
     ) -> Result<wire::ForwardResponse, WireLost>;
 
     /// Hands evidence on.
-    async fn evidence(&self, address: &str, request: wire::EvidenceRequest, until: Instant) -> Result<(), WireLost>;
+    async fn evidence(&self, address: &str, request: wire::EvidenceRequest, until: Instant) -> Carried;
 
     /// Asks an owner about its attempts.
     async fn holds(
@@ -137,8 +137,15 @@ impl ForwardWire for GrpcForwardWire {
         ended(until, self.client(address).inquire(request)).await
     }
 
-    async fn evidence(&self, address: &str, request: wire::EvidenceRequest, until: Instant) -> Result<(), WireLost> {
-        ended(until, self.client(address).evidence(request)).await.map(|_| ())
+    async fn evidence(&self, address: &str, request: wire::EvidenceRequest, until: Instant) -> Carried {
+        match tokio::time::timeout_at(until, self.client(address).evidence(request)).await {
+            Ok(Ok(_)) => Carried::Committed,
+            // What this node could write and the leader cannot read is of a newer version than the leader.
+            Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) => {
+                Carried::NotUnderstood
+            }
+            Ok(Err(_)) | Err(_) => Carried::NotNow,
+        }
     }
 
     async fn holds(
@@ -329,10 +336,10 @@ fn status_of(bytes: bytes::Bytes) -> Status {
 
 #[async_trait]
 impl Courier for Peers {
-    async fn carry(&self, command: &Command) -> bool {
-        let Some(leader) = self.leader() else { return false };
+    async fn carry(&self, command: &Command) -> Carried {
+        let Some(leader) = self.leader() else { return Carried::NotNow };
         let request = wire::EvidenceRequest { command: codec::encode_command(command) };
-        self.wire.evidence(&leader, request, Instant::now() + EVIDENCE_WITHIN).await.is_ok()
+        self.wire.evidence(&leader, request, Instant::now() + EVIDENCE_WITHIN).await
     }
 
     async fn holds(&self, owner: Owner, attempts: &[AttemptRef]) -> Option<HashSet<AttemptRef>> {

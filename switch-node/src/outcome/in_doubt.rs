@@ -213,6 +213,7 @@ mod tests {
     use switch_domain::id::{AttemptId, GatewayId, TransactionId};
 
     use super::*;
+    use crate::outcome::Carried;
 
     /// Holds every tenth attempt; the process with boot id 3 cannot be reached.
     #[derive(Default)]
@@ -220,8 +221,8 @@ mod tests {
 
     #[async_trait]
     impl Courier for Counting {
-        async fn carry(&self, _: &Command) -> bool {
-            false
+        async fn carry(&self, _: &Command) -> Carried {
+            Carried::NotNow
         }
 
         async fn holds(&self, owner: Owner, attempts: &[AttemptRef]) -> Option<HashSet<AttemptRef>> {

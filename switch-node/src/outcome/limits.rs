@@ -14,6 +14,13 @@ pub const REPEATS_IN_FLIGHT: usize = 128;
 /// one copy in flight at most, so that this also bounds the silent ones.
 pub const LANES_KNOWN_MAX: usize = 20_000;
 
+/// Transactions among them that owe nothing but what is parked: half, so that new doubts have room however much an outage has
+/// parked (R25). A copy each of so many in the slow pace is four a second at the usual ten seconds of `repeat_after`.
+pub const PARKED_KNOWN_MAX: usize = LANES_KNOWN_MAX / 2;
+
+/// Pause between two rounds over the table for parked transactions that found no room: their turn comes once an hour or so.
+pub const PARKED_ROUND: Duration = Duration::from_secs(60);
+
 /// Rows read at once by a scan of what is owed.
 pub const SCAN_PAGE: usize = 1_000;
 
@@ -53,6 +60,16 @@ pub const OVERDUE_GRACE_MS: u64 = 15_000;
 
 /// Evidence that nobody waits for and that is being committed at once: half a pack.
 pub const STRAYS_AT_ONCE: usize = 256;
+
+/// Pieces of it that are being committed, or kept for a leader that understands them. Late answers are rare, and those that an
+/// older leader cannot read are rarer; past this many the others wait behind them, as [`STRAYS_MAX`] says.
+pub const STRAYS_KEPT_MAX: usize = 16_384;
+
+/// First pause before evidence that a leader did not understand is offered to the same one again; doubled with each try.
+pub const NOT_UNDERSTOOD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest such pause: whoever leads next is offered it at once, so that this is only for one that was mended in its place.
+pub const NOT_UNDERSTOOD_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Pieces of evidence that nobody waits for and that wait to be committed. They wait as long as nobody leads, so that the count
 /// is their only bound; past it they are counted and dropped: a network that sends more stray answers than payments is broken,

@@ -21,4 +21,4 @@ mod settle;
 pub mod stray;
 
 pub use conversations::{Conversations, Held, Opening};
-pub use settle::{Courier, carry};
+pub use settle::{Carried, Courier, carry};

@@ -6,10 +6,10 @@
 //! table; memory holds a window of it.
 
 mod turn;
+mod window;
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::HashMap,
     ops::Bound,
     sync::{
         Arc,
@@ -20,17 +20,20 @@ use std::{
 use switch_domain::{
     entry::{Command, LaneAnswer, LaneRef},
     id::{AttemptRef, GatewayId, LinkId, Stan, TransactionId},
-    table::{Key, OwedKind, Row, TableFault},
+    table::{Key, TableFault},
     time::LogTime,
     transaction::LaneState,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     task::JoinSet,
     time::{Duration, Instant},
 };
 
-use self::turn::{Next, Pace, Tries};
+use self::{
+    turn::{Next, Pace, Tries},
+    window::{Begun, Place, Window},
+};
 use super::limits;
 use crate::{
     journal::{Journal, reign::Reign, shared::Wake},
@@ -145,31 +148,7 @@ struct LinkTask {
     forward: Forward,
     link: LinkId,
     overflowed: Arc<AtomicBool>,
-    /// When each known transaction is next looked at.
-    due: BinaryHeap<Reverse<(Instant, u64, Subject)>>,
-    known: HashMap<Subject, Known>,
-    /// Last trace number of a scan that is not finished.
-    cursor: Option<Stan>,
-    turn: u64,
-    /// Room for copies that the network is not silent about.
-    room: Arc<Semaphore>,
-    /// Room among it for those that repeat an earlier copy.
-    repeats: Arc<Semaphore>,
-}
-
-/// A transaction that something may be owed for.
-#[derive(Default)]
-struct Known {
-    tries: Tries,
-    in_flight: bool,
-    /// Until the next look: an operator asked for a copy of this one's lane, whatever its state.
-    forced: Option<AttemptRef>,
-    /// Until the next look: something happened, so that there may be a lane of which nobody has sent a copy.
-    is_new: bool,
-    /// True where something happened to the transaction during a look: look again.
-    woken: bool,
-    /// The one entry of the due times that counts; earlier ones are stale.
-    turn: u64,
+    window: Window,
 }
 
 /// What became of looking at one transaction.
@@ -182,52 +161,37 @@ enum Looked {
     Wait(Instant),
     /// Look again later.
     Later(Duration),
-    /// A copy of this lane went out and did not end it; `only` where no other lane can be sent meanwhile.
-    Copied { lane: LaneRef, pace: Pace, only: bool },
-}
-
-/// A copy's place among those in flight on its link: given back once the network has been silent for a moment, so that no other
-/// transaction's reversal waits behind it.
-struct Place {
-    _room: OwnedSemaphorePermit,
-    _repeat: Option<OwnedSemaphorePermit>,
+    /// A copy of this lane went out and did not end it; `only` where no other lane can be sent meanwhile, `is_parked` where all
+    /// that is owed is parked.
+    Copied { lane: LaneRef, pace: Pace, only: bool, is_parked: bool },
 }
 
 impl LinkTask {
     fn new(forward: Forward, link: LinkId, overflowed: Arc<AtomicBool>) -> Self {
-        Self {
-            forward,
-            link,
-            overflowed,
-            due: BinaryHeap::new(),
-            known: HashMap::new(),
-            cursor: None,
-            turn: 0,
-            room: Arc::new(Semaphore::new(limits::LANES_IN_FLIGHT)),
-            repeats: Arc::new(Semaphore::new(limits::REPEATS_IN_FLIGHT)),
-        }
+        Self { forward, link, overflowed, window: Window::new(Instant::now()) }
     }
 
     async fn run(mut self, mut wakes: mpsc::Receiver<(AttemptRef, bool)>) {
         // One for each known transaction at most, and those are bounded.
         let mut looks: JoinSet<(Subject, Looked)> = JoinSet::new();
         loop {
-            if self.overflowed.load(Ordering::Acquire) || self.cursor.is_some() {
-                self.scan();
+            let now = Instant::now();
+            if self.overflowed.load(Ordering::Acquire) || self.window.wants_page(now) {
+                self.scan(now);
             }
             let in_service = self.in_service();
-            let has_room = !in_service || self.begin(&mut looks);
-            let next = match self.due.peek() {
-                Some(_) if !in_service => Instant::now() + limits::OUT_OF_SERVICE_LOOK,
-                Some(Reverse((at, _, _))) => (*at).max(Instant::now()),
-                None => Instant::now() + Duration::from_secs(1),
+            let has_room = !in_service || self.begin(&mut looks, now);
+            let next = match self.window.next(now) {
+                Some(_) if !in_service => now + limits::OUT_OF_SERVICE_LOOK,
+                Some(at) => at.max(now),
+                None => now + Duration::from_secs(1),
             };
-            let room = self.room.clone();
+            let room = self.window.room();
             tokio::select! {
                 biased;
                 Some(looked) = looks.join_next(), if !looks.is_empty() => {
                     if let Ok((subject, looked)) = looked {
-                        self.looked(subject, looked);
+                        self.window.looked(subject, looked, Instant::now());
                     }
                 }
                 wake = wakes.recv() => match wake {
@@ -241,28 +205,12 @@ impl LinkTask {
     }
 
     /// Begins to look at what is due, as far as there is room; false where there is none left.
-    fn begin(&mut self, looks: &mut JoinSet<(Subject, Looked)>) -> bool {
-        while self.due.peek().is_some_and(|Reverse((at, _, _))| *at <= Instant::now()) {
-            let Ok(room) = self.room.clone().try_acquire_owned() else { return false };
-            let Some(Reverse((_, turn, subject))) = self.due.pop() else { return true };
-            let Some(known) = self.known.get_mut(&subject).filter(|known| known.turn == turn) else { continue };
-            let repeat = if known.is_new || known.tries.is_empty() {
-                None
-            } else if let Ok(repeat) = self.repeats.clone().try_acquire_owned() {
-                Some(repeat)
-            } else {
-                // First copies keep room of their own: what a network never answers must not hold up the rest.
-                self.schedule(subject, Instant::now() + limits::OUT_OF_SERVICE_LOOK);
-                continue;
-            };
-            known.in_flight = true;
-            known.is_new = false;
-            let (tries, forced) = (known.tries.clone(), known.forced.take());
+    fn begin(&mut self, looks: &mut JoinSet<(Subject, Looked)>, now: Instant) -> bool {
+        while let Some(Begun { subject, tries, forced, place }) = self.window.begin(now) {
             let look = Look { forward: self.forward.clone(), link: self.link.clone(), subject: subject.clone() };
-            let place = Place { _room: room, _repeat: repeat };
             looks.spawn(async move { (subject, look.carry_out(&tries, forced, place).await) });
         }
-        true
+        !self.window.is_due(now)
     }
 
     fn in_service(&self) -> bool {
@@ -271,93 +219,32 @@ impl LinkTask {
     }
 
     fn wake(&mut self, attempt: AttemptRef, forced: bool) {
-        let subject = (attempt.gateway.clone(), attempt.id.transaction);
-        self.learn(subject.clone());
-        if let Some(known) = self.known.get_mut(&subject) {
-            known.is_new = true;
-            if forced {
-                known.forced = Some(attempt);
-            }
-        }
-    }
-
-    fn learn(&mut self, subject: Subject) {
-        if self.known.len() >= limits::LANES_KNOWN_MAX && !self.known.contains_key(&subject) {
+        if !self.window.wake(attempt, forced, Instant::now()) {
             self.overflowed.store(true, Ordering::Release);
-            return;
-        }
-        let known = self.known.entry(subject.clone()).or_default();
-        if known.in_flight {
-            known.woken = true; // the look under way may have seen the row as it was before
-        } else {
-            self.schedule(subject, Instant::now());
         }
     }
 
-    fn schedule(&mut self, subject: Subject, at: Instant) {
-        let Some(known) = self.known.get_mut(&subject) else { return };
-        self.turn += 1;
-        known.turn = self.turn;
-        self.due.push(Reverse((at, self.turn, subject)));
-    }
-
-    fn looked(&mut self, subject: Subject, looked: Looked) {
-        let Some(known) = self.known.get_mut(&subject) else { return };
-        known.in_flight = false;
-        let woken = std::mem::take(&mut known.woken);
-        let now = Instant::now();
-        let at = match looked {
-            Looked::Done if !woken => {
-                self.known.remove(&subject);
-                return;
-            }
-            Looked::Done | Looked::Again => now,
-            Looked::Wait(at) => at,
-            Looked::Later(pause) => now + pause,
-            Looked::Copied { lane, pace, only } => {
-                let due = known.tries.note(lane, pace, now, self.turn);
-                if only { due } else { now }
-            }
-        };
-        self.schedule(subject, if woken { now } else { at });
-    }
-
-    /// Takes up what the table owes on this link, as much as there is room for.
-    fn scan(&mut self) {
-        if self.known.len() >= limits::LANES_KNOWN_MAX {
+    /// Reads the next page of what the table owes on this link, where there is room for more.
+    fn scan(&mut self, now: Instant) {
+        if self.window.is_full() {
             return; // the wish for a scan stays
         }
-        if self.cursor.is_none() {
+        let cursor = self.window.cursor();
+        if cursor.is_none() {
             self.overflowed.store(false, Ordering::Release);
         }
-        while self.known.len() < limits::LANES_KNOWN_MAX {
-            let low = Key::Owed(self.link.clone(), self.cursor.unwrap_or(Stan::FIRST));
-            let high = Key::Owed(self.link.clone(), Stan::LAST);
-            let from = if self.cursor.is_some() { Bound::Excluded(&low) } else { Bound::Included(&low) };
-            let rows = match self.forward.journal.reader().range(from, Bound::Included(&high), limits::SCAN_PAGE) {
-                Ok(rows) => rows,
-                Err(fault) => {
-                    tracing::error!(%fault, link = %self.link, "what is owed could not be read");
-                    return;
-                }
-            };
-            let ended = rows.len() < limits::SCAN_PAGE;
-            for (key, row) in rows {
-                if let Key::Owed(_, stan) = key {
-                    self.cursor = Some(stan);
-                }
-                if let Row::Owed(owed) = row
-                    && matches!(owed.kind, OwedKind::Reversal | OwedKind::Advice)
-                {
-                    let subject = (owed.attempt.gateway, owed.attempt.id.transaction);
-                    if !self.known.contains_key(&subject) {
-                        self.learn(subject);
-                    }
-                }
+        let low = Key::Owed(self.link.clone(), cursor.unwrap_or(Stan::FIRST));
+        let high = Key::Owed(self.link.clone(), Stan::LAST);
+        let from = if cursor.is_some() { Bound::Excluded(&low) } else { Bound::Included(&low) };
+        match self.forward.journal.reader().range(from, Bound::Included(&high), limits::SCAN_PAGE) {
+            Ok(rows) => {
+                let ended = rows.len() < limits::SCAN_PAGE;
+                self.window.take_page(rows, ended, now);
             }
-            if ended {
-                self.cursor = None;
-                return;
+            Err(fault) => {
+                tracing::error!(%fault, link = %self.link, "what is owed could not be read");
+                self.window.break_off();
+                self.overflowed.store(true, Ordering::Release);
             }
         }
     }
@@ -389,8 +276,11 @@ struct Copied {
     sent: LogTime,
     repeat_after: Duration,
     patience: Duration,
-    is_parked: bool,
+    /// The lane is parked.
+    is_slow: bool,
     only: bool,
+    /// All that is owed is.
+    is_parked: bool,
 }
 
 impl Look {
@@ -405,7 +295,7 @@ impl Look {
             }
             Decided::Send(copied) => *copied,
         };
-        let Copied { over, message, lane, sent, repeat_after, patience, is_parked, only } = copied;
+        let Copied { over, message, lane, sent, repeat_after, patience, is_slow, only, is_parked } = copied;
         // As patient as with a request: a network that takes longer to acknowledge than until the next copy is heard all the same.
         let wait = LaneWait::until(Instant::now() + repeat_after.max(patience).max(limits::ACKNOWLEDGEMENT_MIN));
         let delivering = over.deliver(message, wait);
@@ -425,11 +315,11 @@ impl Look {
                     // Either it is final and the next lane's turn has come, or it must be asked again, after a pause.
                     Ok(_) => self.after(lane, repeat_after),
                     // It went out all the same: the next copy is a repeat (R14).
-                    Err(_) => Looked::Copied { lane, pace: Pace::Backoff(limits::COMMIT_RETRY), only },
+                    Err(_) => Looked::Copied { lane, pace: Pace::Backoff(limits::COMMIT_RETRY), only, is_parked },
                 }
             }
             Delivery::NotSent => Looked::Later(limits::OUT_OF_SERVICE_LOOK * 4),
-            Delivery::Unanswered => Looked::Copied { lane, pace: pace(repeat_after, is_parked), only },
+            Delivery::Unanswered => Looked::Copied { lane, pace: pace(repeat_after, is_slow), only, is_parked },
         }
     }
 
@@ -448,10 +338,10 @@ impl Look {
         let profile = standing.network(turn.network);
         let repeat_after = Duration::from_millis(u64::from(profile.map_or(10_000, |network| network.repeat_after_ms)));
         let patience = Duration::from_millis(u64::from(profile.map_or(10_000, |network| network.attempt_timeout_ms)));
-        let is_parked = turn.lane.state != LaneState::Pending;
+        let is_slow = turn.lane.state != LaneState::Pending;
         // Only copies that went unacknowledged spend the budget: an outage in which nothing could be sent does not park (R25).
         let budget = Duration::from_millis(turn.repeat_budget_ms);
-        if !is_parked && !budget.is_zero() && tries.spent(&turn.reference) > budget {
+        if !is_slow && !budget.is_zero() && tries.spent(&turn.reference) > budget {
             return Decided::Park(turn.reference, repeat_after);
         }
         let slow = || Decided::Not(Looked::Later(repeat_after * limits::PARKED_FACTOR));
@@ -473,7 +363,7 @@ impl Look {
         let repeat = tries.has_sent(&turn.reference)
             || turn.lane.doubted_once
             || turn.lane.maker != forward.reign.leader
-            || is_parked;
+            || is_slow;
         let message = LaneMessage {
             attempt: turn.reference.attempt.clone(),
             identity: turn.lane.identity,
@@ -486,7 +376,9 @@ impl Look {
             card,
         };
         let (lane, sent) = (turn.reference, forward.reign.travelled(turn.lane.since));
-        Decided::Send(Box::new(Copied { over, message, lane, sent, repeat_after, patience, is_parked, only }))
+        let is_parked = turn::is_parked(&turn::owed(&transaction, link));
+        let copied = Copied { over, message, lane, sent, repeat_after, patience, is_slow, only, is_parked };
+        Decided::Send(Box::new(copied))
     }
 
     /// What is next after something was committed about a lane.
@@ -499,16 +391,17 @@ impl Look {
         let goes_on = |turn: &&turn::Turn<'_>| turn.lane.state != LaneState::Parked { refused: true };
         let own = owed.iter().filter(|turn| turn.reference == lane).find(goes_on);
         let own = own.map(|turn| pace(repeat_after, turn.lane.state != LaneState::Pending));
+        let is_parked = turn::is_parked(&owed);
         let ready = turn::sendable(owed);
         let only = ready.len() == 1 && ready[0].reference == lane;
         match own {
-            Some(pace) => Looked::Copied { lane, pace, only },
+            Some(pace) => Looked::Copied { lane, pace, only, is_parked },
             None if ready.is_empty() => Looked::Done,
             None => Looked::Again,
         }
     }
 }
 
-fn pace(repeat_after: Duration, is_parked: bool) -> Pace {
-    if is_parked { Pace::Slow(repeat_after * limits::PARKED_FACTOR) } else { Pace::Backoff(repeat_after) }
+fn pace(repeat_after: Duration, is_slow: bool) -> Pace {
+    if is_slow { Pace::Slow(repeat_after * limits::PARKED_FACTOR) } else { Pace::Backoff(repeat_after) }
 }

@@ -11,12 +11,15 @@ use switch_domain::{
     outcome::NetworkAnswer,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::{Duration, Instant},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Conversations, Courier, carry, limits};
+use super::{
+    Conversations, Courier, limits,
+    settle::{Patience, offer},
+};
 use crate::{
     journal::Journal,
     link::{LinkEvents, LinkState},
@@ -80,7 +83,8 @@ const FIRST_COMMITS_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two looks: about as long as a commit takes.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Commits evidence, much of it at once, so that it shares packs.
+/// Commits evidence, much of it at once, so that it shares packs. What a leader does not understand is kept, and holds up nothing
+/// else.
 pub async fn record(
     journal: Journal,
     courier: Arc<dyn Courier>,
@@ -88,11 +92,20 @@ pub async fn record(
     strays: mpsc::Receiver<Stray>,
 ) {
     let (journal, courier, conversations) = (&journal, courier.as_ref(), &conversations);
+    let room = &Semaphore::new(limits::STRAYS_AT_ONCE);
     let each = |(attempt, command)| async move {
-        after_the_first(conversations, &attempt).await;
-        carry(journal, courier, &command).await;
+        let mut patience = Patience::new(&attempt, journal.group().leadership());
+        loop {
+            let place = room.acquire().await;
+            after_the_first(conversations, &attempt).await;
+            if offer(journal, courier, &command).await {
+                return;
+            }
+            drop(place);
+            patience.wait().await;
+        }
     };
-    ReceiverStream::new(strays).for_each_concurrent(limits::STRAYS_AT_ONCE, each).await;
+    ReceiverStream::new(strays).for_each_concurrent(limits::STRAYS_KEPT_MAX, each).await;
 }
 
 #[cfg(test)]

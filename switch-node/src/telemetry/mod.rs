@@ -42,6 +42,7 @@ const LINK_IN_SERVICE: &str = "payswitch_link_in_service";
 const LINK_IN_FLIGHT: &str = "payswitch_link_in_flight";
 const STRAY_ANSWERS: &str = "payswitch_link_stray_answers_total";
 const STRAY_DROPPED: &str = "payswitch_link_stray_answers_dropped_total";
+const NOT_UNDERSTOOD: &str = "payswitch_evidence_not_understood_items";
 const UNMATCHED: &str = "payswitch_link_unmatched_answers_total";
 const DOUBT_ITEMS: &str = "payswitch_doubt_items";
 const DOUBT_PARKED: &str = "payswitch_doubt_parked_items";
@@ -64,6 +65,7 @@ pub const METRICS: &[Metric] = &[
     Metric { name: LINK_IN_FLIGHT, kind: Kind::Gauge, unit: Unit::Count, meaning: "Requests in flight, by link" },
     Metric { name: STRAY_ANSWERS, kind: Kind::Counter, unit: Unit::Count, meaning: "Answers that nobody waited for: late or duplicate, by link" },
     Metric { name: STRAY_DROPPED, kind: Kind::Counter, unit: Unit::Count, meaning: "Stray answers that could not be queued, by link; must stay 0" },
+    Metric { name: NOT_UNDERSTOOD, kind: Kind::Gauge, unit: Unit::Count, meaning: "Pieces of evidence that the leader does not understand, kept in this process: above 0 an operator must upgrade the leader, or hand leadership to a node of this version" },
     Metric { name: UNMATCHED, kind: Kind::Counter, unit: Unit::Count, meaning: "Answers that belong to no attempt of this switch, by link" },
     Metric { name: DOUBT_ITEMS, kind: Kind::Gauge, unit: Unit::Count, meaning: "Reversals and advices that are not acknowledged, by network" },
     Metric { name: DOUBT_PARKED, kind: Kind::Gauge, unit: Unit::Count, meaning: "Parked ones among them: an operator must act, by network" },
@@ -142,6 +144,23 @@ pub fn stray_answer(link: &LinkId) {
 /// A stray answer could not be queued.
 pub fn stray_dropped(link: &LinkId) {
     counter!(STRAY_DROPPED, "link" => link.to_string()).increment(1);
+}
+
+/// A piece of evidence that the leader does not understand, counted for as long as it is kept.
+pub struct NotUnderstood(());
+
+impl NotUnderstood {
+    /// One more.
+    pub fn kept() -> Self {
+        gauge!(NOT_UNDERSTOOD).increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for NotUnderstood {
+    fn drop(&mut self) {
+        gauge!(NOT_UNDERSTOOD).decrement(1.0);
+    }
 }
 
 /// An answer belongs to no attempt.

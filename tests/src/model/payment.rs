@@ -93,6 +93,10 @@ pub struct Debt {
     pub generation: u16,
     /// Approvals that have had their turn, this one's included: each is taken back by itself.
     pub turns: usize,
+    /// What the network approved and only said "not found" to, while others waited: these come again at the end.
+    pub put_off: Vec<Option<u64>>,
+    /// Tries, by ask and index, whose money a release of the whole hold has in it.
+    pub covers: Vec<(usize, usize)>,
     /// When this generation was made.
     pub since: u64,
     /// It was answered once without proof.

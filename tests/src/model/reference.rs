@@ -358,13 +358,29 @@ impl Reference {
 
     fn a_debt(&self, amount: u64, known: Option<u64>, is_remainder: bool) -> Debt {
         let state = DebtState::Due;
-        Debt { is_remainder, amount, known, generation: 0, turns: 0, since: self.now, doubted: false, state }
+        Debt {
+            is_remainder,
+            amount,
+            known,
+            generation: 0,
+            turns: 0,
+            put_off: Vec::new(),
+            covers: Vec::new(),
+            since: self.now,
+            doubted: false,
+            state,
+        }
     }
 
-    /// Releases what is held.
+    /// Releases what is held, whichever tries it is of.
     fn release(&mut self, place: usize) {
-        let held = self.payments[place].sums().held;
-        let debt = self.a_debt(held, None, true);
+        let payment = &self.payments[place];
+        let held = payment.sums().held;
+        let mut debt = self.a_debt(held, None, true);
+        for (ask, asked) in payment.asks.iter().enumerate() {
+            let standing = asked.tries.iter().enumerate().filter(|(_, one)| one.standing() > 0);
+            debt.covers.extend(standing.map(|(number, _)| (ask, number)));
+        }
         if let Some(one) = self.payments[place].asks[0].tries.last_mut()
             && held > 0
             && one.debt.is_none()
@@ -401,7 +417,13 @@ impl Reference {
                 continue;
             }
             for number in 0..self.payments[place].asks[ask].tries.len() {
-                self.undo(place, ask, number);
+                let others = self.payments[place].asks[0].tries.iter().enumerate();
+                let mut others = others.filter(|(other, _)| (0, *other) != (ask, number));
+                let covers = |one: &Try| one.debt.as_ref().is_some_and(|debt| debt.covers.contains(&(ask, number)));
+                // What was given back with the rest is in that one's amount.
+                if !others.any(|(_, one)| covers(one)) {
+                    self.undo(place, ask, number);
+                }
             }
         }
         let mut asked = self.an_ask(key, print, What::Cancel, 0);
@@ -440,6 +462,9 @@ impl Reference {
             (None, Outcome::Yes(amount)) => {
                 let debt = Debt { turns: 1, ..self.a_debt(amount, Some(amount), false) };
                 self.payments[place].asks[ask].tries[number].debt = Some(debt);
+            }
+            (Some(debt), _) if debt.state == DebtState::Stands && debt.turns == 0 && !one.yeses.is_empty() => {
+                self.next_turn(place, ask, number); // the approval has shown itself since
             }
             (Some(debt), _) if debt.state == DebtState::Stands => self.once_more(place, ask, number),
             (None | Some(_), _) => {}
@@ -658,6 +683,16 @@ impl Reference {
         }
     }
 
+    /// What was put off is taken back after all: the next generation, with that one's amount.
+    fn again(&mut self, place: usize, ask: usize, number: usize) {
+        self.once_more(place, ask, number);
+        let asked = &mut self.payments[place].asks[ask];
+        if let Some(debt) = &mut asked.tries[number].debt {
+            debt.known = debt.put_off.remove(0);
+            debt.amount = asked.amount.max(debt.known.unwrap_or(0));
+        }
+    }
+
     fn debt(&self, at: At, advice: bool) -> Option<&Debt> {
         let ask = self.payments[self.find(at.gateway, at.payment)?].asks.get(at.ask)?;
         if advice {
@@ -687,7 +722,12 @@ impl Reference {
                 } else if !found && !approved && doubted && arrived {
                     DebtState::NotFound
                 } else {
-                    if let Some(debt) = &mut one.debt {
+                    let yeses = one.yeses.len();
+                    let Some(debt) = &mut one.debt else { return Expected::Ignored };
+                    if !found && doubted && arrived && !debt.is_remainder && debt.turns < yeses {
+                        debt.put_off.push(debt.known);
+                        self.next_turn(place, at.ask, at.number - 1);
+                    } else {
                         debt.doubted = true;
                     }
                     return Expected::Noted;
@@ -726,9 +766,14 @@ impl Reference {
             self.next_turn(place, at.ask, at.number - 1);
             return Expected::Noted;
         }
+        if state == DebtState::Done && !debt.put_off.is_empty() {
+            self.again(place, at.ask, at.number - 1);
+            return Expected::Noted;
+        }
         debt.state = state;
         if state.is_over() {
             debt.turns = yeses;
+            debt.put_off.clear();
         }
         if !state.is_over() || state == DebtState::Stands {
             return Expected::Noted;

@@ -10,6 +10,7 @@ use crate::{
     outcome::{Decision, Sent, Told},
     refusal::Refusal,
     table::{Key, RequestRow, Row, TableFault, TombstoneVoid},
+    time::LogTime,
     transaction::{
         Advice, Attempt, AttemptState, CaptureMode, LaneState, Method, Operation, Resolution, ReversalPolicy,
         ReversalReason, Transaction,
@@ -205,8 +206,9 @@ impl Work<'_> {
             return Ok(Reply::Refused(refusal));
         }
         let mut changed = Vec::new();
+        let released = released_since(&transaction);
         for operation in 0..transaction.operations.len() {
-            if self.undo(&mut transaction, operation)? {
+            if self.undo(&mut transaction, operation, released)? {
                 changed.push(operation);
             }
         }
@@ -259,8 +261,14 @@ impl Work<'_> {
     }
 
     /// Undoes one authorization or increment: an open one is marked, an approved one is reversed, one that is being
-    /// reversed already goes on in its one lane (R12). True where something that is told has changed.
-    fn undo(&mut self, transaction: &mut Transaction, operation: usize) -> Result<bool, TableFault> {
+    /// reversed already goes on in its one lane (R12). What was `released` is in that release's amount, and asked back by it
+    /// alone. True where something that is told has changed.
+    fn undo(
+        &mut self,
+        transaction: &mut Transaction,
+        operation: usize,
+        released: Option<LogTime>,
+    ) -> Result<bool, TableFault> {
         if !matches!(transaction.operations[operation].method, Method::Authorize | Method::Increment) {
             return Ok(false);
         }
@@ -271,14 +279,20 @@ impl Work<'_> {
         let mut changed = false;
         for number in 0..transaction.operations[operation].attempts.len() {
             let attempt = &transaction.operations[operation].attempts[number];
+            if released.is_some_and(|since| is_released_with(attempt, since)) {
+                continue;
+            }
             match (&attempt.reversal, attempt.state.clone()) {
                 (None, AttemptState::Approved(amount)) => {
                     self.reverse(transaction, operation, number, ReversalReason::Cancelled, Some(amount), amount)?;
                     changed = true;
                 }
-                // An operator found that the money is there after all: it is asked back once more.
+                // An operator found that the money is there after all: it is asked back once more. An approval that came since
+                // is that money.
                 (Some(reversal), _) if reversal.lane.state == LaneState::Resolved(Resolution::Stands) => {
-                    self.renew_reversal(transaction, operation, number, Renewal::Same)?;
+                    let is_known = reversal.approvals_reversed > 0 || attempt.approvals.is_empty();
+                    let subject = if is_known { Renewal::Same } else { Renewal::NextApproval };
+                    self.renew_reversal(transaction, operation, number, subject)?;
                     changed = true;
                 }
                 (None | Some(_), _) => {}
@@ -353,6 +367,20 @@ impl Work<'_> {
         self.save(transaction, &[0]);
         Ok(Reply::Recorded)
     }
+}
+
+/// When the expiry released all that was held, increments included, by one reversal of the first authorization (R9).
+fn released_since(transaction: &Transaction) -> Option<LogTime> {
+    let reversals = transaction.first().attempts.iter().filter_map(|attempt| attempt.reversal.as_ref());
+    reversals.filter(|reversal| reversal.reason == ReversalReason::Remainder).map(|reversal| reversal.lane.since).next()
+}
+
+/// True where an attempt's money was held when another one's reversal released all that was: it was approved and nothing undid
+/// it, or two persons had found it standing (R25). What they found later was not released.
+fn is_released_with(attempt: &Attempt, since: LogTime) -> bool {
+    let Some(reversal) = &attempt.reversal else { return true };
+    let confirmed = reversal.lane.resolution.as_ref().and_then(|proposed| proposed.confirmed.as_ref());
+    reversal.reason != ReversalReason::Remainder && confirmed.is_some_and(|confirmed| confirmed.time <= since)
 }
 
 /// True for a payment that was told as approved, in full or in part.

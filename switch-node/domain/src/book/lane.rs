@@ -12,8 +12,8 @@ use crate::{
     refusal::ResolutionRefusal,
     table::{DoubtRow, Key, OwedKind, Row, TableFault},
     transaction::{
-        Attempt, AttemptState, Confirmation, Lane, LaneState, ProposedResolution, Resolution, Reversal, ReversalReason,
-        Transaction, WireIdentity,
+        Attempt, AttemptState, Confirmation, Lane, LaneState, PassedOver, ProposedResolution, Resolution, Reversal,
+        ReversalReason, Transaction, WireIdentity,
     },
 };
 
@@ -47,7 +47,8 @@ impl Work<'_> {
         let lane = self.lane(stan, identity.rrn, 0, amount);
         let attempt = &mut transaction.operations[operation].attempts[number];
         let approvals_reversed = u16::from(!attempt.approvals.is_empty());
-        attempt.reversal = Some(Reversal { reason, approved, lane, approvals_reversed, superseded: Vec::new() });
+        let (superseded, passed_over) = (Vec::new(), Vec::new());
+        attempt.reversal = Some(Reversal { reason, approved, lane, approvals_reversed, superseded, passed_over });
         self.change_doubt(&network, |doubt| count(doubt, transaction.currency, amount))?;
         self.effects.push(Effect::LaneDue { link, attempt: reference });
         Ok(())
@@ -69,12 +70,22 @@ impl Work<'_> {
         let (link, network, rrn) = (attempt.link.clone(), attempt.network.clone(), attempt.identity.rrn);
         let Some(reversal) = &attempt.reversal else { return Ok(()) };
         let (old, mut renewed) = (reversal.lane.clone(), reversal.clone());
-        let amount = match subject {
-            Renewal::Same => old.amount,
+        match subject {
+            Renewal::Same => {}
             Renewal::NextApproval => {
                 let next = attempt.approvals.get(usize::from(renewed.approvals_reversed));
                 renewed.approved = next.and_then(|approval| approval.amount);
                 renewed.approvals_reversed += 1;
+            }
+            Renewal::PassedOver => {
+                if !renewed.passed_over.is_empty() {
+                    renewed.approved = renewed.passed_over.remove(0).approved;
+                }
+            }
+        }
+        let amount = match subject {
+            Renewal::Same => old.amount,
+            Renewal::NextApproval | Renewal::PassedOver => {
                 renewed.approved.map_or(asked, |approved| approved.max(asked))
             }
         };
@@ -154,6 +165,7 @@ impl Work<'_> {
             }
             (LaneKind::Reversal, LaneVerdict::NotFound) => match found.finality(answer, false) {
                 Some(state) => state,
+                None if found.makes_others_wait(answer) => return self.pass_over(found),
                 None => return Ok(self.doubt_lane(found)),
             },
         };
@@ -297,8 +309,26 @@ impl Work<'_> {
         Reply::Recorded
     }
 
+    // ## (Pending | Parked) => Pending, a generation later
+    /// The next approval's reversal goes before one that the network only says "not found" to: that may be so for ever, and ends
+    /// nothing. What is passed over is asked for again after it, until it is acknowledged or its budget parks it (R13, R25).
+    fn pass_over(&mut self, mut found: Found) -> Result<Reply, TableFault> {
+        let Some(number) = found.attempt else { return Ok(Reply::Ignored) };
+        let (transaction, operation) = (&mut found.transaction, found.operation);
+        if let Some(reversal) = &mut transaction.operations[operation].attempts[number].reversal {
+            reversal.passed_over.push(PassedOver { approved: reversal.approved });
+        }
+        let before = transaction.operations[operation].reversal_state();
+        self.renew_reversal(transaction, operation, number, Renewal::NextApproval)?;
+        let is_told = transaction.operations[operation].reversal_state() != before;
+        let changed = [operation];
+        self.save(found.transaction, &changed[..usize::from(is_told)]);
+        Ok(Reply::Recorded)
+    }
+
     /// Stores a lane's new state with all that depends on it: trace numbers, doubt, the day's sum, the event. An acknowledged
-    /// reversal goes on with the next approval that waits for one; an operator's word is about all of them.
+    /// reversal goes on with the next approval that waits for one, and then with those that were passed over; an operator's word
+    /// is about all of them.
     fn move_lane(&mut self, mut found: Found) -> Result<Reply, TableFault> {
         found.store();
         let (new, old, amount) = (found.lane.state, found.old, found.lane.amount);
@@ -314,11 +344,20 @@ impl Work<'_> {
             self.free_stan(&found.link, found.lane.identity.stan, &found.reference)?;
             if let Some(number) = found.attempt {
                 let (transaction, operation) = (&mut found.transaction, found.operation);
-                let is_acknowledged = new == LaneState::Acknowledged;
-                if is_acknowledged && transaction.operations[operation].attempts[number].has_waiting_approval() {
-                    self.renew_reversal(transaction, operation, number, Renewal::NextApproval)?;
-                } else {
-                    self.end_reversal(&mut found, number)?;
+                let attempt = &transaction.operations[operation].attempts[number];
+                let is_passed_over = |reversal: &Reversal| !reversal.passed_over.is_empty();
+                match new {
+                    LaneState::Acknowledged if attempt.has_waiting_approval() => {
+                        self.renew_reversal(transaction, operation, number, Renewal::NextApproval)?;
+                    }
+                    LaneState::Acknowledged if attempt.reversal.as_ref().is_some_and(is_passed_over) => {
+                        self.renew_reversal(transaction, operation, number, Renewal::PassedOver)?;
+                    }
+                    LaneState::Pending
+                    | LaneState::Acknowledged
+                    | LaneState::NotFound
+                    | LaneState::Parked { .. }
+                    | LaneState::Resolved(_) => self.end_reversal(&mut found, number)?,
                 }
             }
         } else {
@@ -349,6 +388,7 @@ impl Work<'_> {
         if let Some(reversal) = &mut attempt.reversal {
             numbers.append(&mut reversal.superseded);
             reversal.approvals_reversed = u16::try_from(approvals).unwrap_or(u16::MAX);
+            reversal.passed_over.clear();
         }
         for stan in numbers {
             self.free_stan(&found.link, stan, &found.reference)?;
@@ -399,6 +439,8 @@ pub(super) enum Renewal {
     Same,
     /// The first approval that has no reversal of its own yet.
     NextApproval,
+    /// The first approval that was passed over.
+    PassedOver,
 }
 
 /// A lane with what surrounds it.
@@ -426,14 +468,24 @@ impl Found {
         if found && (attempt.terms.acknowledgement_proves_match || known) {
             return Some(LaneState::Acknowledged);
         }
-        // A late send may have left after the deadline, and at the latest when this generation was made.
-        let last_sent = attempt.deadline.max(self.lane.since);
-        let settled_after = last_sent.after_ms(u64::from(attempt.terms.in_flight_max_ms));
-        let repeated = self.lane.doubted_once && answer.sent >= settled_after;
-        if !repeated || known {
+        if known || !self.is_repeated(attempt, answer) {
             return None;
         }
         Some(if found { LaneState::Acknowledged } else { LaneState::NotFound })
+    }
+
+    /// True where the network was asked before, and this copy left when the original could no longer be on its way.
+    fn is_repeated(&self, attempt: &Attempt, answer: &LaneAnswer) -> bool {
+        // A late send may have left after the deadline, and at the latest when this generation was made.
+        let last_sent = attempt.deadline.max(self.lane.since);
+        let settled_after = last_sent.after_ms(u64::from(attempt.terms.in_flight_max_ms));
+        self.lane.doubted_once && answer.sent >= settled_after
+    }
+
+    /// True where a "not found" says no more by being repeated, while other approvals wait behind it.
+    fn makes_others_wait(&self, answer: &LaneAnswer) -> bool {
+        let attempt = self.attempt.map(|number| &self.transaction.operations[self.operation].attempts[number]);
+        attempt.is_some_and(|attempt| attempt.has_waiting_approval() && self.is_repeated(attempt, answer))
     }
 
     fn store(&mut self) {

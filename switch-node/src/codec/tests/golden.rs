@@ -172,6 +172,7 @@ pub(super) fn transaction() -> (Key, Row) {
         lane,
         approvals_reversed: 1,
         superseded,
+        passed_over: vec![],
     };
     let late = Attempt {
         approvals: vec![SeenApproval {

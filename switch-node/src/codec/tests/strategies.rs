@@ -30,8 +30,8 @@ use switch_domain::{
     time::{LogTime, TransmissionTime},
     transaction::{
         Advice, Attempt, AttemptState, CaptureMode, Confirmation, EntryMode, Fingerprint, Lane, LaneState, Merchant,
-        Method, Operation, ProposedResolution, Resolution, Reversal, ReversalPolicy, ReversalReason, SeenApproval,
-        Status, Terms, Transaction, WireIdentity,
+        Method, Operation, PassedOver, ProposedResolution, Resolution, Reversal, ReversalPolicy, ReversalReason,
+        SeenApproval, Status, Terms, Transaction, WireIdentity,
     },
 };
 
@@ -335,13 +335,15 @@ fn proposed() -> impl Strategy<Value = Box<ProposedResolution>> + Clone {
 fn reversal() -> impl Strategy<Value = Reversal> + Clone {
     use ReversalReason::{Cancelled, InvalidResponse, Remainder, Timeout, UnsupportedPartial};
     let reason = select(vec![Timeout, Cancelled, InvalidResponse, Remainder, UnsupportedPartial]);
-    (reason, of(amount()), lane(), number16(), vec(stan(), 0..3)).prop_map(
-        |(reason, approved, lane, approvals_reversed, superseded)| Reversal {
+    let passed_over = vec(of(amount()).prop_map(|approved| PassedOver { approved }), 0..3);
+    (reason, of(amount()), lane(), number16(), vec(stan(), 0..3), passed_over).prop_map(
+        |(reason, approved, lane, approvals_reversed, superseded, passed_over)| Reversal {
             reason,
             approved,
             lane,
             approvals_reversed,
             superseded,
+            passed_over,
         },
     )
 }

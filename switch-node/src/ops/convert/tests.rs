@@ -378,6 +378,7 @@ fn late() -> Transaction {
             lane: lane(LaneState::Pending),
             approvals_reversed: 1,
             superseded: vec![],
+            passed_over: vec![],
         }),
         opened: Position { index: 8, place: 1 },
     };

@@ -156,6 +156,11 @@ pub(super) fn sendable(owed: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
     ready
 }
 
+/// True where all that is owed is parked.
+pub(super) fn is_parked(owed: &[Turn<'_>]) -> bool {
+    owed.iter().all(|turn| matches!(turn.lane.state, LaneState::Parked { .. }))
+}
+
 /// Everything that a transaction owes on a link, in the order in which the journal made it.
 pub(super) fn owed<'a>(transaction: &'a Transaction, link: &LinkId) -> Vec<Turn<'a>> {
     let mut turns: Vec<Turn<'a>> = Vec::new();

@@ -114,7 +114,7 @@ pub(super) fn check_transition(before: &Transaction, after: &Transaction) {
                 if old.lane.generation != new.lane.generation {
                     let renumbered = old.lane.identity.stan != new.lane.identity.stan;
                     assert!(renumbered || old.superseded.len() == limits::SUPERSEDED_MAX, "its own number (R14)");
-                    let same = old.approvals_reversed == new.approvals_reversed;
+                    let same = (old.approvals_reversed, &old.passed_over) == (new.approvals_reversed, &new.passed_over);
                     assert!(
                         !same || new.lane.amount == old.lane.amount,
                         "the same is asked for again: {old:?} {new:?}"
@@ -264,6 +264,9 @@ fn check_shape(transaction: &Transaction) {
                 );
                 let over = !pending && reversal.lane.state.is_final() && reversal.reason != ReversalReason::Remainder;
                 assert!(!over || reversed == attempt.approvals.len(), "each approval is reversed by itself (R13)");
+                let passed_over = reversal.passed_over.len();
+                assert!(passed_over == 0 || passed_over < reversed, "the lane is about another one (R13)");
+                assert!(passed_over == 0 || !reversal.lane.state.is_final(), "not found, and yet over (R13)");
             }
             let reversible =
                 operation.method != Method::Verify && attempt.terms.reversal_policy == ReversalPolicy::Always;

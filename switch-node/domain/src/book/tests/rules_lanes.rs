@@ -11,7 +11,7 @@ use crate::{
     outcome::{AnswerText, Decision, DeclineReason, LaneVerdict, NetworkAnswer, NotSent},
     refusal::{Refusal, ResolutionRefusal},
     table::{Key, Row, Table},
-    transaction::{Confirmation, LaneState, Resolution, ReversalReason, Status},
+    transaction::{Confirmation, LaneState, PassedOver, Resolution, ReversalReason, Status},
 };
 
 const UNTIL_SETTLED_MS: u64 = IN_FLIGHT_MS;
@@ -214,6 +214,93 @@ fn r13_an_approval_wakes_a_parked_reversal_and_both_are_owed() {
     assert_eq!((books.lane_state(pay), books.reversal_of(pay).approvals_reversed), (LaneState::Pending, 2));
     recorded(books.reversal(pay, LaneVerdict::Acknowledged));
     assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Acknowledged, vec![]));
+}
+
+/// A fault there was: the second approval waited until the first one's reversal, which the network would never find, was parked
+/// and closed by operators.
+#[test]
+fn r13_an_approval_does_not_wait_for_one_whose_reversal_is_only_not_found() {
+    let mut books = Books::new().with_day_limit(5_000);
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.answer(pay, yes_for(1500)));
+    recorded(books.answer(pay, another_yes("B2")));
+    let events = books.events().len();
+    books.after(UNTIL_SETTLED_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!(books.reversal_of(pay).lane.generation, 1, "once is not enough, however late");
+    let (lane, sent) = (books.lane_ref(LaneKind::Reversal, pay), START.after_ms(TIMEOUT_MS + UNTIL_SETTLED_MS - 1));
+    recorded(books.apply(Command::LaneAnswer(LaneAnswer { lane, verdict: LaneVerdict::NotFound, sent })));
+    assert_eq!(books.reversal_of(pay).lane.generation, 1, "nor is a copy that left too early");
+    assert_eq!(books.doubt_row("visa"), (1, 0, 1500));
+
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    let second = books.reversal_of(pay);
+    assert_eq!((second.lane.generation, second.approved, second.lane.amount), (2, Some(amount(1000)), amount(1000)));
+    assert_eq!(second.passed_over, [PassedOver { approved: Some(amount(1500)) }]);
+    assert_eq!((books.lane_state(pay), books.doubt_row("visa")), (LaneState::Pending, (1, 0, 1000)));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+
+    // The first one's money may be there all the same: it is not over.
+    let again = books.reversal_of(pay);
+    assert_eq!((again.lane.generation, again.approved, again.lane.amount), (3, Some(amount(1500)), amount(1500)));
+    assert_eq!((again.passed_over, books.doubt_row("visa"), books.day_use()), (vec![], (1, 0, 1500), 1000));
+    for _ in 0..3 {
+        books.after(UNTIL_SETTLED_MS);
+        recorded(books.reversal(pay, LaneVerdict::NotFound));
+        assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Pending, 3));
+    }
+    assert_eq!(books.events().len(), events, "pending stays pending (R20)");
+    // The budget parks it, and an operator has the last word (R25).
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Reversed));
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Resolved(Resolution::Reversed), vec![]));
+    assert_eq!((books.doubt_row("visa"), books.day_use()), ((0, 0, 0), 0));
+}
+
+#[test]
+fn r13_what_was_passed_over_ends_by_its_own_acknowledgement() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    let not_found_again = |books: &mut Books| {
+        recorded(books.reversal(pay, LaneVerdict::NotFound));
+        books.after(UNTIL_SETTLED_MS);
+        recorded(books.reversal(pay, LaneVerdict::NotFound));
+    };
+    for (n, code) in ["A1", "B2", "C3"].into_iter().enumerate() {
+        let money = 1001 + u64::try_from(n).expect("few");
+        recorded(books.answer(pay, NetworkAnswer { approved: Some(amount(money)), ..another_yes(code) }));
+    }
+    let about = |books: &Books| books.reversal_of(pay).lane.amount.minor_units();
+    not_found_again(&mut books);
+    not_found_again(&mut books);
+    assert_eq!((about(&books), books.reversal_of(pay).passed_over.len()), (1003, 2));
+    not_found_again(&mut books);
+    assert_eq!((about(&books), books.reversal_of(pay).lane.generation), (1003, 3), "nothing waits behind the last one");
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    // One that comes meanwhile goes before what is asked for again, and not for ever after it.
+    assert_eq!(about(&books), 1001);
+    recorded(books.answer(pay, NetworkAnswer { approved: Some(amount(1004)), ..another_yes("D4") }));
+    not_found_again(&mut books);
+    for money in [1004, 1002, 1001] {
+        assert_eq!((about(&books), books.lane_state(pay)), (money, LaneState::Pending));
+        recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    }
+    assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Acknowledged, vec![]));
+}
+
+#[test]
+fn r25_the_slow_copies_of_a_parked_reversal_let_the_next_approval_go_too() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.answer(pay, yes()));
+    recorded(books.answer(pay, another_yes("B2")));
+    recorded(books.park(LaneKind::Reversal, pay));
+    books.after(UNTIL_SETTLED_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!((books.lane_state(pay), books.doubt_row("visa")), (LaneState::Parked { refused: false }, (1, 1, 1000)));
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    assert_eq!((books.lane_state(pay), books.doubt_row("visa")), (LaneState::Pending, (1, 0, 1000)));
+    assert_eq!(books.events().last().and_then(|event| event.reversal), Some(LaneState::Pending));
 }
 
 #[test]

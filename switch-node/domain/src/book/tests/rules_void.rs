@@ -272,3 +272,60 @@ fn r12_a_void_asks_back_what_an_operator_found_standing() {
     assert_eq!((void.told().decision, void.reversal()), (Decision::Approved, Some(LaneState::Pending)));
     assert_eq!((books.reversal_of(pay).lane.generation, books.sums(pay)), (1, [0; 5]));
 }
+
+/// A fault there was: the approval of money that had been found standing was reversed beside that money, a second time.
+#[test]
+fn r13_a_void_takes_an_approval_that_came_after_the_word_for_the_money_that_stands() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Stands));
+    recorded(books.answer(pay, yes()));
+    settled(books.void(pay, "v1"));
+    let reversal = books.reversal_of(pay);
+    assert_eq!((reversal.lane.generation, reversal.approvals_reversed), (1, 1));
+    assert_eq!((reversal.approved, reversal.lane.amount), (Some(amount(1000)), amount(1000)));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.generation), (LaneState::Acknowledged, 1));
+    assert_eq!(books.owed(), []);
+}
+
+/// A fault there was: the release of an expired hold takes increments along, and a void that asked for it once more reversed
+/// them a second time by themselves.
+#[test]
+fn r12_a_void_asks_back_once_what_an_expiry_released_with_its_increments() {
+    let mut books = Books::new().with_day_limit(10_000);
+    let pay = books.approved("k1", 1000);
+    for key in ["f1", "f2", "f3"] {
+        dispatched(books.increment(pay, key, 100));
+    }
+    assert_eq!(told(books.answer((pay, 1), yes())), (Decision::Approved, 100));
+    for increment in [(pay, 2), (pay, 3)] {
+        assert_eq!(told(books.time_out(increment)), (Decision::TimedOut, 0));
+        recorded(books.park(LaneKind::Reversal, increment));
+    }
+    taken(books.resolve((pay, 2), Resolution::Stands));
+    books.after(8 * DAY_MS);
+    recorded(books.expire(pay, true));
+    assert_eq!(
+        (books.reversal_of(pay).reason, books.reversal_of(pay).lane.amount),
+        (ReversalReason::Remainder, amount(1200))
+    );
+    // Two persons find that the release changed nothing, and that the third increment, which it did not include, is there too.
+    recorded(books.park(LaneKind::Reversal, pay));
+    taken(books.resolve(pay, Resolution::Stands));
+    books.after(1);
+    taken(books.resolve((pay, 3), Resolution::Stands));
+    assert_eq!(books.sums(pay), [1300, 0, 0, 0, 1300]);
+
+    settled(books.void(pay, "v1"));
+    assert_eq!((books.lane_state(pay), books.reversal_of(pay).lane.amount), (LaneState::Pending, amount(1200)));
+    assert!(books.attempt((pay, 1)).reversal.is_none(), "its money is in the release");
+    assert_eq!(books.lane_state((pay, 2)), LaneState::Resolved(Resolution::Stands), "and this one's");
+    assert_eq!(books.lane_state((pay, 3)), LaneState::Pending);
+    assert_eq!((books.doubt_row("visa"), books.sums(pay)[4]), ((2, 0, 1300), 0));
+    recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    recorded(books.reversal((pay, 3), LaneVerdict::Acknowledged));
+    assert_eq!((books.owed(), books.doubt_row("visa"), books.sums(pay)[4]), (vec![], (0, 0, 0), 0));
+    assert_eq!(books.transaction(pay).status(), Status::Voided);
+}

@@ -81,6 +81,7 @@ fn attempt(state: AttemptState, lane: Option<Lane>) -> Attempt {
             lane,
             approvals_reversed: 0,
             superseded: vec![],
+            passed_over: vec![],
         }),
         opened: Position::default(),
     }
