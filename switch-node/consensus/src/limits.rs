@@ -55,8 +55,9 @@ pub const REPLICATION_LAG_MAX: u64 = 1 << 40;
 /// Append requests in flight on one stream before the sender waits, counted by the receiver (openraft's own bound is 64 too).
 pub const APPENDS_IN_FLIGHT: usize = 64;
 
-/// Payload bytes the log keeps in memory for followers and for apply. The open chunk is never evicted.
-pub const LOG_CACHE_BYTES: usize = 48 << 20;
+/// Payload bytes the log keeps in memory for followers and for apply: some seconds of payments. As much as one file, which is never
+/// evicted while it is open.
+pub const LOG_CACHE_BYTES: usize = LOG_CHUNK_BYTES;
 
 /// Entries the log keeps in memory.
 pub const LOG_CACHE_ENTRIES: usize = 200_000;

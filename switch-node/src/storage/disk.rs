@@ -24,7 +24,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, compaction::Leveled,
+    config::PartitioningPolicy,
+};
 
 use self::install::Replacement;
 use super::{Reader, Store, StoreFault, StoreReader, StoreReplacement, StoreView, Stored, Write, is_backwards, limits};
@@ -168,10 +171,7 @@ impl Table {
             .max_journaling_size(limits::JOURNAL_BYTES_MAX)
             .worker_threads(limits::WORKERS)
             .open()
-            .and_then(|database| {
-                let options = || KeyspaceCreateOptions::default().max_memtable_size(limits::MEMTABLE_BYTES);
-                Ok((database.keyspace("rows", options)?, database))
-            });
+            .and_then(|database| Ok((database.keyspace("rows", options)?, database)));
         match opened {
             Ok((keyspace, database)) => Ok(Self { keyspace, database, directory }),
             Err(error) => {
@@ -199,6 +199,18 @@ impl Table {
     fn give_up(&self) {
         self.directory.kept.store(false, Ordering::Release);
     }
+}
+
+/// Indexes and filters of the younger files stay in memory; there are never more than 30 of those. From the next level on files
+/// are as many as the data needs, so theirs are cut into blocks of 4 KiB, which share the block cache with the rows: what grows
+/// with the table is a file's list of such blocks, some hundred bytes for a megabyte of rows.
+fn options() -> KeyspaceCreateOptions {
+    let in_blocks = || PartitioningPolicy::new([false, true]);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(limits::MEMTABLE_BYTES)
+        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(limits::TABLE_FILE_BYTES)))
+        .index_block_partitioning_policy(in_blocks())
+        .filter_block_partitioning_policy(in_blocks())
 }
 
 struct TableDirectory {

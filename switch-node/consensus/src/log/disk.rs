@@ -101,7 +101,7 @@ impl WriteAheadLog for DiskLog {
 
     fn append(&self, entries: Vec<LogEntry>, durable: Durable) -> io::Result<()> {
         let mut log = self.log.lock();
-        log.append(entries.into_iter().map(|entry| (Id(entry.id), Stored(entry.body))))?;
+        log.append(entries.into_iter().map(|entry| (Id(entry.id), Stored::own(&entry.body))))?;
         let acknowledge = self.acknowledge(&log, durable);
         log.flush(true, Some(acknowledge))
     }
@@ -235,6 +235,18 @@ impl codeq::Decode for Vote {
 
 #[derive(Clone, Debug)]
 struct Stored(Body);
+
+impl Stored {
+    /// A copy that holds the body's bytes and nothing else. raft-log keeps it in memory and counts its length: bytes from a peer
+    /// are a slice of all that came with them, and those of a new pack have room to spare, two or three times what is counted.
+    fn own(body: &Body) -> Self {
+        Self(match body {
+            Body::Blank => Body::Blank,
+            Body::Pack(bytes) => Body::Pack(Bytes::copy_from_slice(bytes)),
+            Body::Membership(bytes) => Body::Membership(Bytes::copy_from_slice(bytes)),
+        })
+    }
+}
 
 impl codeq::Encode for Stored {
     fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {

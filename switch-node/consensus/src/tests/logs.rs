@@ -103,6 +103,17 @@ fn what_was_acknowledged_is_there_after_a_restart() {
 }
 
 #[test]
+fn the_log_keeps_an_entry_and_not_the_buffer_that_it_came_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = DiskLog::open(dir.path()).unwrap();
+    let received = Bytes::from(vec![7; 4096]);
+    append(&log, vec![LogEntry { id: LogId::new(1, 1, 0), body: Body::Pack(received.slice(..10)) }]);
+    assert!(received.is_unique());
+    let read = log.read(0..1, usize::MAX).unwrap();
+    assert_eq!(read[0].body, Body::Pack(received.slice(..10)));
+}
+
+#[test]
 fn a_flipped_bit_anywhere_is_refused_or_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
