@@ -318,6 +318,7 @@ impl GatewayClient {
                     return Ok(transaction);
                 }
                 Err(status) => {
+                    self.shared.history.hear(&status);
                     let last = calls >= self.patience.calls_max || Instant::now() + self.patience.pause >= until;
                     if last || !repeatable(&status) {
                         return Err(status);
@@ -329,7 +330,8 @@ impl GatewayClient {
         }
     }
 
-    /// A bare client of node `number` (from 1), for calls that no history should know.
+    /// A bare client of node `number` (from 1), for calls that no history should know. Whoever uses it searches the
+    /// errors for card data itself, or lets [`History::hear`] do so.
     pub fn raw(&self, number: usize) -> AuthorizationServiceClient<Channel> {
         self.shared.client(number - 1)
     }

@@ -21,6 +21,8 @@ use switch_proto::gateway::v1::{
 use tonic::Status;
 use tonic_types::{ErrorInfo, StatusExt};
 
+use crate::needles::Searched;
+
 /// ISO 4217 alphabetic code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Currency([u8; 3]);
@@ -431,11 +433,13 @@ pub struct History {
     began: Instant,
     calls: Arc<Mutex<Vec<Invocation>>>,
     reads: Arc<Mutex<Vec<Read>>>,
+    /// What card data the errors told. They are searched as they come, so that none need be kept.
+    errors: Arc<Mutex<Searched>>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { began: Instant::now(), calls: Arc::default(), reads: Arc::default() }
+        Self { began: Instant::now(), calls: Arc::default(), reads: Arc::default(), errors: Arc::default() }
     }
 }
 
@@ -461,7 +465,10 @@ impl History {
                 network_state: result.network_state(),
                 replayed: result.replayed,
             },
-            Err(status) => Outcome::of_error(status),
+            Err(status) => {
+                self.hear(status);
+                Outcome::of_error(status)
+            }
         };
         let amount = ask.amount();
         let call = Invocation {
@@ -498,6 +505,16 @@ impl History {
             operations: operations.collect(),
         };
         self.reads.lock().push(read);
+    }
+
+    /// Searches what an error told for card data. Errors of recorded calls are searched with them.
+    pub fn hear(&self, status: &Status) {
+        self.errors.lock().status("errors that gateways were told", status);
+    }
+
+    /// What the search of errors came to so far.
+    pub fn errors(&self) -> Searched {
+        self.errors.lock().clone()
     }
 
     /// A call that was never finished: its caller went away. It may have had an effect.

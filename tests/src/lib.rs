@@ -13,6 +13,7 @@ pub mod history;
 pub mod load;
 pub mod model;
 pub mod multicall;
+pub mod needles;
 pub mod pki;
 pub mod sandbox;
 pub mod stage;

@@ -222,6 +222,7 @@ impl Till {
     /// Takes note of an error; an error of the whole where repeating cannot help.
     fn failed(&self, node: usize, status: &Status) -> anyhow::Result<()> {
         self.errors.fetch_add(1, Ordering::Relaxed);
+        self.gateway.history().hear(status);
         if !self.follow(status.metadata()) && status.code() == Code::Unavailable {
             let next = (node + 1) % self.addresses.len();
             let _ = self.leader.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);

@@ -92,7 +92,7 @@ enum Part {
     /// Stores closed transactions at full speed and prints the memory of every node.
     Memory {
         /// How many.
-        #[arg(long, default_value_t = 1_000_000)]
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         transactions: u64,
 
         /// Payments in flight.
@@ -218,7 +218,7 @@ async fn speed(mut args: Args) -> anyhow::Result<bool> {
     eprintln!("{}", table(&object));
     object.insert("memory_bytes".to_owned(), json!({ "start": before, "end": after }));
     told(&mut object, &report, &till, took);
-    finish(cluster, &report, object, args.json)
+    finish(cluster, &report, object, args.json).await
 }
 
 fn echo_till(cluster: &Cluster) -> anyhow::Result<(Process, Arc<Till>)> {
@@ -299,7 +299,7 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
     let cluster = start(data.as_deref()).await?;
     let till = till(&cluster, Kind::Closed, transactions.div_ceil(RECORDED_MAX));
     let mut looks = Map::new();
-    let mut look = |name: String, rate: f64, p99_us: u64| {
+    let mut look = |name: String, rate: f64, p99_us: u64| -> u64 {
         let memory = memory_of(&cluster);
         let mib: Vec<String> =
             memory.iter().map(|(node, own)| format!("{node} {}", own.resident / (1024 * 1024))).collect();
@@ -309,9 +309,11 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
             mib.join("  ")
         );
         looks.insert(name, json!(memory));
+        memory.values().map(|own| own.resident).max().unwrap_or_default()
     };
     look("start".to_owned(), 0.0, 0);
     let mut steps = Vec::new();
+    let mut largest = Vec::new();
     let mut stored = 0;
     while stored < transactions {
         let step = LOOK_EVERY.min(transactions - stored);
@@ -322,13 +324,14 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
         till.continue_at(stored + step + 1);
         stored += step;
         let (rate, p99_us) = (step as f64 / began.elapsed().as_secs_f64(), latencies.value_at_quantile(0.99));
-        look(stored.to_string(), rate, p99_us);
+        largest.push((stored, look(stored.to_string(), rate, p99_us)));
         steps.push(json!({ "transactions": stored, "authorizations_per_second": rate.round(), "p99_us": p99_us }));
     }
-    let most = memory_of(&cluster).values().map(|own| own.resident).max().unwrap_or_default();
+    let ((from, least), (to, most)) = (largest[0], largest[largest.len() - 1]);
     let within = most < MEMORY_TARGET;
+    let growth = most as f64 / least as f64;
     eprintln!(
-        "the largest node has {} MiB resident, {} 400 MiB",
+        "the largest node has {} MiB resident, {} 400 MiB: {growth:.2} times what it had at {from}",
         most / (1024 * 1024),
         if within { "under" } else { "NOT under" }
     );
@@ -336,10 +339,11 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
     let mut object = Map::from_iter([
         ("memory_bytes".to_owned(), Value::Object(looks)),
         ("under_400_mib".to_owned(), json!(within)),
+        ("growth".to_owned(), json!({ "from_transactions": from, "to_transactions": to, "ratio": growth })),
         ("steps".to_owned(), json!(steps)),
     ]);
     told(&mut object, &report, &till, took);
-    finish(cluster, &report, object, json)
+    finish(cluster, &report, object, json).await
 }
 
 fn memory_of(cluster: &Cluster) -> BTreeMap<String, Memory> {
@@ -373,13 +377,13 @@ fn told(object: &mut Map<String, Value>, report: &Report, till: &Till, judged_in
     object.insert("errors".to_owned(), json!(till.errors()));
 }
 
-fn finish(cluster: Cluster, report: &Report, object: Map<String, Value>, json: bool) -> anyhow::Result<bool> {
+async fn finish(cluster: Cluster, report: &Report, object: Map<String, Value>, json: bool) -> anyhow::Result<bool> {
     use std::io::Write;
     if json {
         writeln!(std::io::stdout().lock(), "{}", Value::Object(object))?;
     }
     if report.is_valid() {
-        cluster.close();
+        cluster.close().await?;
     }
     Ok(report.is_valid())
 }

@@ -264,7 +264,7 @@ impl Run {
         summary.failover_gaps_ms.clone_from(&self.gaps_ms.lock());
         print(&summary, json)?;
         if report.is_valid() {
-            self.cluster.close();
+            self.cluster.close().await?;
         }
         Ok(report.is_valid())
     }

@@ -240,7 +240,7 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     summary.leader_changes = target.gateway.leader_changes();
     print(&summary, args.json)?;
     if let Some(cluster) = target.cluster.filter(|_| report.is_valid()) {
-        cluster.close();
+        cluster.close().await?;
     }
     Ok(report.is_valid())
 }

@@ -1,6 +1,6 @@
 //! The cluster as one thing: built, started, hurt, healed and judged.
 
-use std::{os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{os::unix::fs::OpenOptionsExt, path::Path, sync::LazyLock, time::Duration};
 
 use anyhow::Context as _;
 use futures::future::join_all;
@@ -23,6 +23,7 @@ use crate::{
     eventually::eventually,
     gateway_client::{GatewayClient, Patience},
     history::History,
+    needles::NEEDLES,
     pki::{Issued, Pki, Plane},
 };
 
@@ -31,6 +32,16 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Longest until everything that is owed is acknowledged, after the last payment and the last fault.
 const REST_WITHIN: Duration = Duration::from_secs(120);
+
+/// Level of the nodes' logs, in the words of tracing's `EnvFilter`.
+const LOG: &str = "PAYSWITCH_LOG";
+
+/// Everything that any crate says: all of it is searched for card data. Twenty kills of the leader under load make half a
+/// gigabyte of it, and take no longer.
+const EVERYTHING: &str = "trace";
+
+/// What a node shows to whoever asks.
+const PAGES: [&str; 4] = ["/metrics", "/readyz", "/livez", "/startupz"];
 
 const CLUSTER: &str = "dev";
 const TRUST_DOMAIN: &str = "payswitch.test";
@@ -71,7 +82,7 @@ impl Builder {
         self
     }
 
-    /// Level of the nodes' logs, `info` unless said otherwise.
+    /// Level of the nodes' logs; unless said otherwise what PAYSWITCH_LOG says, else `trace`.
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
         self
@@ -123,6 +134,8 @@ impl Builder {
 
     /// Starts the processes and waits for nothing but the networks.
     pub async fn start_nodes(self) -> anyhow::Result<Cluster> {
+        // Takes a moment, and the first error that a gateway is told may come while something is measured.
+        LazyLock::force(&NEEDLES);
         let folder = match &self.folder {
             Some(path) => Folder::named(path)?,
             None => Folder::temporary()?,
@@ -217,7 +230,7 @@ impl Cluster {
             with_sandbox: false,
             timing: Timing::default(),
             consensus: Consensus { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 800 },
-            log_level: "info".to_owned(),
+            log_level: std::env::var(LOG).unwrap_or_else(|_| EVERYTHING.to_owned()),
             extra_config: Vec::new(),
             environment: Vec::new(),
             edits: Vec::new(),
@@ -507,18 +520,32 @@ impl Cluster {
         Ok(())
     }
 
-    /// Audits, fails with the findings unless the verdict is `valid`, and removes the folder.
+    /// Audits, fails with the findings unless the verdict is `valid`, and closes.
     pub async fn judge(self) -> anyhow::Result<Report> {
         let report = self.audit().await?;
         anyhow::ensure!(report.is_valid(), "{}\nevidence in {}", report.in_words(), self.folder().display());
-        self.close();
+        Box::pin(self.close()).await?;
         Ok(report)
     }
 
-    /// Ends everything. The folder is removed, unless PAYSWITCH_KEEP=1.
-    pub fn close(mut self) {
+    /// Ends everything, and fails where card data is found in what is left: every file of the folder, with no exception, the
+    /// pages of every node that runs, and the errors that gateways were told. The folder is removed, unless
+    /// PAYSWITCH_KEEP=1.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        let mut searched = self.history.errors();
+        for node in self.nodes.iter().filter(|node| node.runs()) {
+            for page in PAGES {
+                let (_, text) = Box::pin(node.page(page)).await?;
+                searched.text(&format!("{page} of node {}", node.number()), text.as_bytes());
+            }
+        }
         self.kill_all();
+        let folder = self.folder().to_owned();
+        let searched = tokio::task::spawn_blocking(move || searched.folder(&folder).map(|()| searched)).await??;
+        eprintln!("{}", searched.in_words());
+        searched.clean()?;
         self.folder.ended_well();
+        Ok(())
     }
 
     fn make_node(&self, number: usize, bootstrap: bool) -> anyhow::Result<Node> {

@@ -193,12 +193,20 @@ cards! {
     INCREMENT_NO_ANSWER = "4000009900002802", Behaviour::IncrementNoAnswer;
 }
 
+/// What the numbers of [`numbered`] begin with; as much of a number may be shown and stored.
+pub const NUMBERED: &str = "40000098";
+
 /// The n-th of ten million plain cards, 400000 98 and seven digits and the check digit: approved unless the conduct
 /// says otherwise. For workloads that need many cards.
 pub fn numbered(n: u32) -> String {
-    let mut number = format!("40000098{:07}", n % 10_000_000);
+    let mut number = format!("{NUMBERED}{:07}", n % 10_000_000);
     number.push(char::from(b'0' + check_digit(number.as_bytes())));
     number
+}
+
+/// True for what [`numbered`] gives.
+pub fn is_numbered(number: &str) -> bool {
+    number.len() == 16 && number.starts_with(NUMBERED) && passes_luhn(number)
 }
 
 /// What a card makes a network do.
@@ -290,6 +298,7 @@ mod tests {
     fn numbered_cards_are_plain_and_distinct() {
         for n in [0, 1, 9, 10, 9_999_999] {
             assert!(passes_luhn(&numbered(n)), "{n}");
+            assert!(is_numbered(&numbered(n)), "{n}");
             assert_eq!(behaviour(&numbered(n)), Behaviour::Approve);
         }
         assert_ne!(numbered(1), numbered(2));

@@ -56,6 +56,11 @@ pub(super) fn request<'a>(
         return Err(Malformed::format(format!("{kind:?} with original {:?}", fields.original_attempt_id)));
     }
     let card = fields.card.as_ref().ok_or_else(|| Malformed::format("no card".into()))?;
+    // Nobody can decide about a chip without what it says.
+    let pays_by_chip = matches!(kind, Kind::Hold | Kind::Sale) && matches!(&*fields.entry_mode, "05" | "07");
+    if pays_by_chip && card.icc_data.is_empty() {
+        return Err(Malformed::format(format!("entry mode {} without chip data", fields.entry_mode)));
+    }
     Ok(Request {
         identity,
         kind,
@@ -165,6 +170,30 @@ fn currency(code: &str) -> Result<Currency, Malformed> {
     }
 }
 
+/// True where chip data holds the card's number or anything of a track, or cannot be read to its end: R7's tags. Written
+/// without a look at the switch's own filter.
+fn tells_track(mut data: &[u8]) -> bool {
+    const TAGS: [&[u8]; 6] = [&[0x56], &[0x57], &[0x5A], &[0x9F, 0x1F], &[0x9F, 0x20], &[0x9F, 0x6B]];
+    while let Some(first) = data.first() {
+        let goes_on = |byte: &u8| byte & 0x80 != 0;
+        let tag_len = match first & 0x1F {
+            0x1F => 2 + data[1..].iter().take_while(|byte| goes_on(byte)).count(),
+            _ => 1,
+        };
+        let Some((tag, rest)) = data.split_at_checked(tag_len) else { return true };
+        let (length, rest) = match rest {
+            [0x81, length, rest @ ..] => (length, rest),
+            [length, rest @ ..] if !goes_on(length) => (length, rest),
+            _ => return true,
+        };
+        if TAGS.contains(&tag) || rest.len() < usize::from(*length) {
+            return true;
+        }
+        data = &rest[usize::from(*length)..];
+    }
+    false
+}
+
 /// What a message carries that nobody may keep after the answer, by the name of its first field.
 fn kept(card: Option<&wire::CardData>) -> Option<&'static str> {
     let card = card?;
@@ -173,6 +202,7 @@ fn kept(card: Option<&wire::CardData>) -> Option<&'static str> {
         ("track 2", card.track2.is_empty()),
         ("PIN block", card.pin_block.is_empty()),
         ("cryptogram", card.cryptogram.is_empty()),
+        ("card or track in chip data", !tells_track(&card.icc_data)),
     ]
     .into_iter()
     .find(|(_, absent)| !absent)

@@ -16,6 +16,7 @@ use switch_tests::{
     eventually::eventually,
     harness::Cluster,
     history::{self, explanation},
+    needles::Searched,
     pki::{Flaw, Issued, Plane},
     sandbox::cards,
     stage::{self, SOON},
@@ -409,6 +410,11 @@ fn differs<T: std::fmt::Debug>(what: &str, expected: &str, answer: Result<T, Sta
     let said = match answer {
         Ok(answer) => format!("answered {answer:?}"),
         Err(status) => {
+            let mut searched = Searched::default();
+            searched.status(what, &status);
+            if let Err(found) = searched.clean() {
+                return Some(format!("{found:#}"));
+            }
             let field = explanation(&status).and_then(|mut info| info.metadata.remove("field")).unwrap_or_default();
             format!("{:?} {} {field}", status.code(), history::reason(&status))
         }

@@ -165,8 +165,7 @@ async fn what_a_network_refuses_for_ever_is_parked_and_makes_the_verdict_unknown
     assert_eq!(report.verdict, Verdict::Unknown, "{}", report.in_words());
     assert_eq!(report.unknown_counts.get("S8"), Some(&2), "{}", report.in_words());
     assert_eq!(report.unknown_minor_units.get("EUR"), Some(&1300), "{}", report.in_words());
-    cluster.close();
-    Ok(())
+    cluster.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,8 +216,7 @@ async fn r25_it_takes_two_persons_to_close_what_is_parked() -> anyhow::Result<()
     let told: Vec<_> = seen.operations.iter().filter_map(|own| own.result.as_ref()).map(stage::decision).collect();
     assert_eq!(told, [stage::decision(&paid), stage::decision(&voided)], "what was told stays told");
     assert_eq!(stage::owed(&cluster).await?, []);
-    cluster.close();
-    Ok(())
+    cluster.close().await
 }
 
 /// The one thing that is owed.

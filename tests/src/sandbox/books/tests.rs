@@ -452,6 +452,27 @@ fn data_that_may_not_be_kept_is_a_violation_in_a_reversal() {
 }
 
 #[test]
+fn r7_a_number_or_a_track_in_the_chip_data_of_a_reversal_is_a_violation() {
+    let with = |icc_data: &[u8]| {
+        let mut desk = Desk::new(KEEPS);
+        let sale = purchase(1, PLAIN, 1_000);
+        desk.authorize(&sale);
+        let card = wire::CardData { icc_data: icc_data.to_vec().into(), ..sale.card.clone().expect("card") };
+        desk.reverse(wire::Reversal { card: Some(card), ..reversal(2, &sale) });
+        desk.violations()
+    };
+    // A cryptogram and a private tag, one of three bytes, one with its length in two.
+    let kept = [&[0x9F, 0x26, 2, 0x57, 0x5A][..], &[0xDF, 0x81, 0x01, 0], &[0x82, 0x81, 1, 0x57]].concat();
+    assert_eq!(with(&kept), []);
+    for tag in [&[0x56][..], &[0x57], &[0x5A], &[0x9F, 0x1F], &[0x9F, 0x20], &[0x9F, 0x6B]] {
+        assert_eq!(with(&[&kept[..], tag, &[1, 0]].concat()), [ViolationKind::SensitiveDataKept], "{tag:02x?}");
+    }
+    for unreadable in [&[0x9F][..], &[0x82], &[0x82, 2, 0], &[0x82, 0x82, 0, 1, 0]] {
+        assert_eq!(with(&[&kept[..], unreadable].concat()), [ViolationKind::SensitiveDataKept], "{unreadable:02x?}");
+    }
+}
+
+#[test]
 fn full_books_refuse_and_say_so() {
     let mut desk = Desk::new(KEEPS);
     desk.0.entries_max = 1;
