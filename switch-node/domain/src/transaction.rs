@@ -309,7 +309,8 @@ pub struct Reversal {
     /// Trace numbers of earlier generations that nobody acknowledged: not given out again before the lane ends (R14).
     pub superseded: Vec<Stan>,
     /// Approvals whose reversal was only ever answered with "not found", in the order in which they are asked for again once
-    /// nothing else waits. The lane is not over before each is acknowledged, or closed by an operator (R13, R25).
+    /// nothing else waits. The lane is not over before each is acknowledged, or closed by two persons (R13, R25); where those find
+    /// that the money stands, a void asks for each of them too.
     pub passed_over: Vec<PassedOver>,
 }
 

@@ -243,7 +243,7 @@ impl LinkTask {
             }
             Err(fault) => {
                 tracing::error!(%fault, link = %self.link, "what is owed could not be read");
-                self.window.break_off();
+                self.window.break_off(now);
                 self.overflowed.store(true, Ordering::Release);
             }
         }

@@ -174,6 +174,15 @@ impl Pair {
                 });
                 let expected = one.debt.as_ref().map(|debt| (debt.state, debt.generation, debt.amount));
                 assert_eq!(debt, expected, "reversal after {act:?}");
+                // A release asks for what is held: no approval says how much that is.
+                let is_of_one = one.debt.as_ref().filter(|debt| !debt.is_remainder);
+                let approved =
+                    attempt.reversal.as_ref().and_then(|reversal| reversal.approved).map(Amount::minor_units);
+                assert_eq!(
+                    approved.filter(|_| is_of_one.is_some()),
+                    is_of_one.and_then(|debt| debt.known),
+                    "which one {act:?}"
+                );
             }
         }
     }

@@ -463,7 +463,12 @@ impl Reference {
                 let debt = Debt { turns: 1, ..self.a_debt(amount, Some(amount), false) };
                 self.payments[place].asks[ask].tries[number].debt = Some(debt);
             }
-            (Some(debt), _) if debt.state == DebtState::Stands && debt.turns == 0 && !one.yeses.is_empty() => {
+            (Some(debt), _)
+                if debt.state == DebtState::Stands
+                    && !debt.is_remainder
+                    && debt.turns == 0
+                    && !one.yeses.is_empty() =>
+            {
                 self.next_turn(place, ask, number); // the approval has shown itself since
             }
             (Some(debt), _) if debt.state == DebtState::Stands => self.once_more(place, ask, number),
@@ -771,7 +776,7 @@ impl Reference {
             return Expected::Noted;
         }
         debt.state = state;
-        if state.is_over() {
+        if state.is_over() && state != DebtState::Stands {
             debt.turns = yeses;
             debt.put_off.clear();
         }

@@ -383,12 +383,16 @@ impl Work<'_> {
 
     /// Nothing is owed for the attempt any more: its trace numbers are free, and what it reserved is given back (R11, R14).
     fn end_reversal(&mut self, found: &mut Found, number: usize) -> Result<(), TableFault> {
+        let stands = found.lane.state == LaneState::Resolved(Resolution::Stands);
         let attempt = &mut found.transaction.operations[found.operation].attempts[number];
         let (mut numbers, approvals) = (vec![attempt.identity.stan], attempt.approvals.len());
         if let Some(reversal) = &mut attempt.reversal {
             numbers.append(&mut reversal.superseded);
-            reversal.approvals_reversed = u16::try_from(approvals).unwrap_or(u16::MAX);
-            reversal.passed_over.clear();
+            // Money that stands may be asked back by a void, for each of its approvals.
+            if !stands {
+                reversal.approvals_reversed = u16::try_from(approvals).unwrap_or(u16::MAX);
+                reversal.passed_over.clear();
+            }
         }
         for stan in numbers {
             self.free_stan(&found.link, stan, &found.reference)?;

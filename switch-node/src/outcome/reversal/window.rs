@@ -177,6 +177,7 @@ impl Window {
         known.in_flight = false;
         let woken = std::mem::take(&mut known.woken);
         known.had_turn = !matches!(looked, Looked::Done | Looked::Again | Looked::Copied { only: false, .. });
+        let ended = known.had_turn && !woken;
         let at = match looked {
             Looked::Done if !woken => return self.forget(&subject),
             Looked::Done | Looked::Again => now,
@@ -185,12 +186,13 @@ impl Window {
             Looked::Copied { lane, pace, only, is_parked } => {
                 let due = known.tries.note(lane, pace, now, self.turn);
                 self.mark_parked(&subject, is_parked && !woken);
-                if is_parked && only && !woken && self.parked > limits::PARKED_KNOWN_MAX {
-                    return self.leave_out(&subject);
-                }
                 if only { due } else { now }
             }
         };
+        let is_parked = self.known.get(&subject).is_some_and(|known| known.is_parked);
+        if ended && is_parked && self.parked > limits::PARKED_KNOWN_MAX {
+            return self.leave_out(&subject);
+        }
         self.schedule(subject, if woken { now } else { at });
     }
 
@@ -222,13 +224,14 @@ impl Window {
                 continue;
             }
             let subject = (owed.attempt.gateway, owed.attempt.id.transaction);
-            if !owed.parked {
-                self.mark_parked(&subject, false);
+            let is_learnt = match self.known.get(&subject) {
+                // Its next copy is as far away as that of a parked one, and it is none any more.
+                Some(known) => known.is_parked && !owed.parked,
+                None => !owed.parked || self.has_turn(stan),
+            };
+            if is_learnt {
+                self.learn(subject, owed.parked, now);
             }
-            if self.known.contains_key(&subject) || (owed.parked && !self.has_turn(stan)) {
-                continue;
-            }
-            self.learn(subject, owed.parked, now);
         }
         if ended {
             self.rest.cursor = None;
@@ -238,9 +241,10 @@ impl Window {
         }
     }
 
-    /// The table could not be read: a round begins anew when it is asked for.
-    pub(super) fn break_off(&mut self) {
+    /// The table could not be read: a round begins anew when it is asked for, but not at once.
+    pub(super) fn break_off(&mut self, now: Instant) {
         self.rest.cursor = None;
+        self.rest.next_round = now + limits::PARKED_ROUND;
     }
 
     /// True where a parked row is taken up in this round.

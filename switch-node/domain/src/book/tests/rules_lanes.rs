@@ -326,6 +326,32 @@ fn r25_an_operators_word_is_about_every_approval() {
     assert_eq!((books.lane_state(pay), books.owed()), (LaneState::Resolved(Resolution::Reversed), vec![]));
 }
 
+/// A fault there was: only the approval that the lane was about was taken back by the void, not those that waited behind it or
+/// had been passed over.
+#[test]
+fn r13_a_void_takes_back_each_approval_of_money_that_was_found_standing() {
+    let mut books = Books::new();
+    let pay = books.unanswered("k1", 1000);
+    for (code, money) in [("A1", 1001), ("B2", 1002), ("C3", 1003)] {
+        recorded(books.answer(pay, NetworkAnswer { approved: Some(amount(money)), ..another_yes(code) }));
+    }
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    books.after(UNTIL_SETTLED_MS);
+    recorded(books.reversal(pay, LaneVerdict::NotFound));
+    let about = |books: &Books| (books.lane_state(pay), books.reversal_of(pay).lane.amount.minor_units());
+    recorded(books.park(LaneKind::Reversal, pay));
+    assert_eq!(about(&books), (LaneState::Parked { refused: false }, 1002));
+    taken(books.resolve(pay, Resolution::Stands));
+    assert_eq!((about(&books), books.owed()), ((LaneState::Resolved(Resolution::Stands), 1002), vec![]));
+
+    settled(books.void(pay, "v1"));
+    for money in [1002, 1003, 1001] {
+        assert_eq!(about(&books), (LaneState::Pending, money));
+        recorded(books.reversal(pay, LaneVerdict::Acknowledged));
+    }
+    assert_eq!((books.lane_state(pay), books.owed(), books.sums(pay)), (LaneState::Acknowledged, vec![], [0; 5]));
+}
+
 /// A fault there was: a number was free as soon as a late send or a late approval made another generation.
 #[test]
 fn r14_the_numbers_of_unacknowledged_generations_are_held_until_the_lane_ends() {

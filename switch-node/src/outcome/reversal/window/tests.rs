@@ -94,6 +94,49 @@ fn r25_what_is_parked_during_a_reign_gives_its_place_to_what_is_not() {
     assert_eq!(window.parked, parked - 1);
 }
 
+/// A fault there was: with an advice beside the reversal, neither of the two looks that parked them gave the place up.
+#[test]
+fn r25_a_transaction_of_which_all_lanes_were_parked_gives_its_place_up_with_the_last() {
+    let now = Instant::now();
+    let mut window = Window::new(now);
+    read_all(&mut window, false, now);
+    for number in 1..=u32::try_from(limits::LANES_KNOWN_MAX).expect("a small number") {
+        let subject = (attempt(number).gateway, attempt(number).id.transaction);
+        let Looked::Copied { lane, pace, is_parked, .. } = copied(&subject, true) else { unreachable!("a copy") };
+        window.looked(subject.clone(), Looked::Copied { lane, pace, only: false, is_parked }, now);
+        window.looked(subject, Looked::Wait(now + SLOW), now);
+    }
+    assert_eq!((window.known.len(), window.parked), (limits::PARKED_KNOWN_MAX, limits::PARKED_KNOWN_MAX));
+    assert!(window.wake(attempt(MANY + 1), false, now));
+}
+
+#[test]
+fn r13_what_was_parked_and_is_owed_anew_is_due_when_the_table_says_so() {
+    let now = Instant::now();
+    let mut window = Window::new(now);
+    window.take_page(vec![row(1, true)], true, now);
+    let Begun { subject, place, .. } = window.begin(now).expect("a look");
+    window.looked(subject.clone(), copied(&subject, true), now);
+    drop(place);
+    assert!(window.begin(now).is_none());
+    window.take_page(vec![row(1, false)], true, now);
+    assert_eq!((number(&window.begin(now).expect("a look").subject), window.parked), (1, 0));
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_not_asked_again_at_once() {
+    let now = Instant::now();
+    let mut window = Window::new(now);
+    read_all(&mut window, true, now);
+    let Begun { subject, .. } = window.begin(now).expect("a look");
+    window.take_page(vec![], true, now);
+    window.looked(subject, Looked::Done, now);
+    let later = now + limits::PARKED_ROUND;
+    assert!(window.wants_page(later));
+    window.break_off(later);
+    assert!(!window.wants_page(later) && window.wants_page(later + limits::PARKED_ROUND));
+}
+
 #[test]
 fn r25_parked_transactions_beyond_the_window_take_turns_at_the_slow_rate() {
     let began = Instant::now();
