@@ -532,6 +532,7 @@ fn told_of(answer: &NetworkAnswer, decision: Decision, approved: Amount, mark: &
         response_code: Some(answer.response_code),
         address_result: answer.address_result.clone(),
         verification_result: answer.verification_result.clone(),
+        advice_code: answer.advice_code.clone(),
         ..Told::by_switch(decision, crate::outcome::Sent::Sent, mark.position)
     }
 }

@@ -256,6 +256,24 @@ pub enum DeclineAdvice {
     Authenticate,
 }
 
+impl DeclineAdvice {
+    /// What a scheme's advice code means: Mastercard's merchant advice codes of two digits, Visa's decline categories of one.
+    /// `None` for a code that is not listed, and for one that says something else than what to do (Visa's 4; Mastercard's 40 and
+    /// 43 name the kind of card): the response code's own advice stands then.
+    #[must_use]
+    pub fn of_scheme(advice_code: &str) -> Option<Self> {
+        match advice_code {
+            // New account data is to be had, or the data is to be looked at again.
+            "01" | "3" => Some(Self::ConfirmCardData),
+            // Not now; 24 to 30 name the wait, from one hour to ten days.
+            "02" | "24" | "25" | "26" | "27" | "28" | "29" | "30" | "2" => Some(Self::TryAgainLater),
+            // Never; the cardholder ended these payments; a card for one use, which has been used.
+            "03" | "21" | "41" | "1" => Some(Self::DoNotTryAgain),
+            _ => None,
+        }
+    }
+}
+
 /// What a response code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeMeaning {
@@ -348,6 +366,8 @@ pub struct Told {
     pub address_result: AnswerText,
     /// Card verification code as received.
     pub verification_result: AnswerText,
+    /// Scheme's retry advice as received.
+    pub advice_code: AnswerText,
     /// Why, where it is not plain.
     pub reason: Option<ToldReason>,
     /// The entry that decided.
@@ -368,6 +388,7 @@ impl Told {
             decline: None,
             address_result: AnswerText::default(),
             verification_result: AnswerText::default(),
+            advice_code: AnswerText::default(),
             reason: None,
             position,
         }
@@ -414,6 +435,22 @@ mod tests {
                 if let Some(parsed) = std::str::from_utf8(&[high, low]).ok().and_then(ResponseCode::parse) {
                     let _ = parsed.meaning();
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_scheme_advice_says_what_to_do_and_what_is_not_listed_says_nothing() {
+        use DeclineAdvice as Advice;
+        let listed = [
+            (Some(Advice::ConfirmCardData), &["01", "3"][..]),
+            (Some(Advice::TryAgainLater), &["02", "24", "25", "26", "27", "28", "29", "30", "2"]),
+            (Some(Advice::DoNotTryAgain), &["03", "21", "41", "1"]),
+            (None, &["", "0", "4", "00", "23", "31", "40", "43", "003", "0 3"]),
+        ];
+        for (advice, codes) in listed {
+            for code in codes {
+                assert_eq!(DeclineAdvice::of_scheme(code), advice, "{code:?}");
             }
         }
     }

@@ -127,7 +127,7 @@ messages! {
     }
     Told {
         1 decision, 2 sent, 3 source, 4 approved, 5 approval_code, 6 response_code, 7 decline, 8 address_result,
-        9 verification_result, 10 reason, 11 position,
+        9 verification_result, 10 reason, 11 position, 12 advice_code,
     }
     Merchant { 1 id, 2 terminal, 3 category, 4 name, 5 city, 6 country, 7 acquirer }
     CardReference { 1 bin, 2 last4, 3 token, 4 sealed }

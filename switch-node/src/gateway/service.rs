@@ -44,18 +44,33 @@ pub fn in_words_of_the_table<B: Default>(response: http::Response<B>) -> http::R
     let headers = response.headers();
     // Without details it can only be the decoder's: the table's own always carry them.
     let by_decoder = headers.get("grpc-status").filter(|_| !headers.contains_key("grpc-status-details-bin"));
-    match by_decoder.and_then(|code| of_decoder(Code::from_bytes(code.as_bytes()))) {
-        Some(error) => error.status().into_http(),
-        None => response,
+    match by_decoder.map(|code| Code::from_bytes(code.as_bytes())) {
+        None | Some(Code::Ok) => response,
+        Some(code) => of_decoder(code).status().into_http(),
     }
 }
 
 /// What the decoder means by a code.
-fn of_decoder(code: Code) -> Option<GatewayError> {
+fn of_decoder(code: Code) -> GatewayError {
     match code {
-        Code::OutOfRange => Some(GatewayError::TooLarge { bytes_max: MESSAGE_BYTES_MAX }),
-        Code::Internal => Some(GatewayError::MessageMalformed),
-        _ => None,
+        Code::OutOfRange => GatewayError::TooLarge { bytes_max: MESSAGE_BYTES_MAX },
+        Code::Internal => GatewayError::MessageMalformed,
+        Code::Unimplemented => GatewayError::Unsupported,
+        // The connection broke under the message, in whatever words: nothing can be promised by them.
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => GatewayError::OutcomeUnknown,
     }
 }
 
@@ -132,12 +147,12 @@ fn time_left<T>(request: &Request<T>) -> Result<Option<Duration>, GatewayError> 
     deadline::time_left(request.metadata().as_ref()).map_err(|_| GatewayError::DeadlineMalformed)
 }
 
-/// Takes a method's response out of what the stack told; another method's is a fault of ours.
+/// Takes a method's response out of what the stack told. Another method's is a fault of ours, after which nothing is known.
 macro_rules! response_of {
     ($gateways:expr, $told:expr, $variant:ident) => {
         match $told.await.and_then(|told| told) {
             Ok(Told::$variant(response)) => Ok($gateways.hinted(Response::new(response))),
-            Ok(_) => Err($gateways.refused(&GatewayError::Fault)),
+            Ok(_) => Err($gateways.refused(&GatewayError::OutcomeUnknown)),
             Err(error) => Err($gateways.refused(&error)),
         }
     };
@@ -318,7 +333,7 @@ async fn serve_stream(
                 Ok(None) => reading = false,
                 // What came before is answered first.
                 Err(status) => {
-                    broken = Some(of_decoder(status.code()).map_or(status, |error| error.status()));
+                    broken = Some(of_decoder(status.code()).status());
                     reading = false;
                 }
             },
@@ -349,7 +364,7 @@ async fn serve_item(
     telemetry::rpc("AuthorizeStream", told.as_ref().err().map(GatewayError::code), begun.elapsed());
     let answer = match told {
         Ok(Told::Authorize(response)) => Answer::Response(response),
-        Ok(_) => Answer::Status(GatewayError::Fault.to_bytes()),
+        Ok(_) => Answer::Status(GatewayError::OutcomeUnknown.to_bytes()),
         Err(error) => Answer::Status(error.to_bytes()),
     };
     pb::AuthorizeStreamResponse { request_id, answer: Some(answer) }
@@ -372,7 +387,9 @@ mod tests {
         let by_decoder = |code| told(Status::new(code, "as the decoder says it"));
         assert_eq!(by_decoder(Code::OutOfRange), Some((Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into())));
         assert_eq!(by_decoder(Code::Internal), Some((Code::InvalidArgument, "MESSAGE_MALFORMED".into())));
-        assert_eq!(by_decoder(Code::Unimplemented), Some((Code::Unimplemented, String::new())));
+        assert_eq!(by_decoder(Code::Unimplemented), Some((Code::Unimplemented, "NOT_SUPPORTED".into())));
+        assert_eq!(by_decoder(Code::Cancelled), Some((Code::Unknown, "OUTCOME_UNKNOWN".into())));
+        assert_eq!(by_decoder(Code::Ok), Some((Code::Ok, String::new())));
         let own = GatewayError::Fault;
         let reason = own.status().get_details_error_info().map(|info| info.reason);
         assert_eq!(told(own.status()), Some((own.code(), reason.expect("every row has one"))));

@@ -3,6 +3,10 @@
 //! A decline is not here: it is an answer, also where operators disabled the gateway, the merchant or what would be asked
 //! (R24). Two promises hold for every row. UNAVAILABLE, the only code that clients repeat by themselves, means that nothing
 //! was proposed. UNKNOWN with OUTCOME_UNKNOWN promises nothing: the gateway repeats its key, or voids by key.
+//!
+//! The metadata of every error of a call that moves money says in `sent` whether anything may have left the switch for a
+//! network, so that a program need not know every reason. It speaks of this call: `not_sent` says nothing about an earlier
+//! one with the same key.
 
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use switch_domain::{
     id::{GatewayId, RequestId},
+    outcome::Sent,
     refusal::Refusal,
     time::LogTime,
 };
@@ -29,8 +34,9 @@ pub enum GatewayError {
     Refused(Refusal),
     /// It may have been proposed and nothing terminal is known to be committed (R3).
     OutcomeUnknown,
-    /// Decided that nobody knows: a verification without an answer, or a link that never reverses (R22). Final.
-    Unresolved,
+    /// Decided that nobody knows: a verification without an answer, or a link that never reverses (R22). Final. Whether it
+    /// left the switch may be known all the same.
+    Unresolved(Sent),
     /// The key is in flight and the caller's time ended (R16).
     RequestInProgress,
     /// The call has no deadline (R3).
@@ -75,6 +81,8 @@ pub enum GatewayError {
     },
     /// Bytes that are no message of the method.
     MessageMalformed,
+    /// A method that the contract does not have, or a message in a compression that this node does not take.
+    Unsupported,
     /// The resume token is older than the events that are kept (R20).
     CursorExpired {
         /// What changed since this time must be listed.
@@ -140,7 +148,39 @@ impl GatewayError {
             // Several reasons, or somebody else's: complete as they are.
             Self::BadRequest(BadRequest::Fields(violations)) => fields(violations),
             Self::OfLeader(status) => status.clone(),
-            other => other.row().status(),
+            other => {
+                let row = other.row();
+                match other.sent() {
+                    Some(sent) => row.with(SENT, sent_word(sent)).status(),
+                    None => row.status(),
+                }
+            }
+        }
+    }
+
+    /// Whether anything of the call may have left the switch for a network. `None` where the row speaks of no call that
+    /// moves money, or where it is the leader's, which says so itself.
+    fn sent(&self) -> Option<Sent> {
+        match self {
+            Self::OutcomeUnknown | Self::RequestInProgress => Some(Sent::Unknown),
+            Self::Unresolved(sent) => Some(*sent),
+            Self::Refused(refusal) => Some(sent_of_refused(refusal)),
+            Self::BadRequest(_)
+            | Self::DeadlineMissing
+            | Self::DeadlineMalformed
+            | Self::DeadlineTooShort { .. }
+            | Self::DeadlineExceeded
+            | Self::NotLeader
+            | Self::Unavailable(_)
+            | Self::Overloaded { .. }
+            | Self::RateExceeded { .. }
+            | Self::Draining
+            | Self::UnknownPrincipal
+            | Self::TooLarge { .. }
+            | Self::MessageMalformed
+            | Self::Unsupported
+            | Self::Fault => Some(Sent::NotSent),
+            Self::CursorExpired { .. } | Self::WatcherTooSlow | Self::OfLeader(_) => None,
         }
     }
 
@@ -182,7 +222,7 @@ impl GatewayError {
                 let words = "the outcome is not known yet: repeat the request_id, or void it";
                 refused(Code::Unknown, "OUTCOME_UNKNOWN", words).with("final", false).retry_after(SOON)
             }
-            Self::Unresolved => {
+            Self::Unresolved(_) => {
                 let words = "the network gave no usable answer, and nothing will tell what it did";
                 refused(Code::Unknown, "OUTCOME_UNKNOWN", words).with("final", true)
             }
@@ -234,6 +274,11 @@ impl GatewayError {
             Self::MessageMalformed => {
                 refused(Code::InvalidArgument, "MESSAGE_MALFORMED", "the bytes are no message of this method")
             }
+            Self::Unsupported => refused(
+                Code::Unimplemented,
+                "NOT_SUPPORTED",
+                "the method or the message's compression is not supported",
+            ),
             Self::CursorExpired { list_from } => {
                 let words = format!("the resume_token has expired: list what changed since {}", list_from.0);
                 refused(Code::OutOfRange, "RESUME_TOKEN_EXPIRED", words).with("list_from_unix_ms", list_from.0)
@@ -259,9 +304,44 @@ fn fields(violations: &[Violation]) -> Status {
         localized_message: None,
     });
     let mut details = ErrorDetails::new();
-    details.set_error_info(first.reason.as_str(), DOMAIN, [("field".to_owned(), first.field.to_owned())]);
+    let metadata = [("field", first.field), (SENT, sent_word(Sent::NotSent))];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    details.set_error_info(first.reason.as_str(), DOMAIN, metadata);
     details.set_bad_request(listed.collect::<Vec<_>>());
     Status::with_error_details(Code::InvalidArgument, format!("{} {}", first.field, first.description), details)
+}
+
+/// Whether anything may have been sent where the book accepted nothing. It refuses before it opens an attempt, but two of
+/// its refusals exist because of an earlier request under this very key, which may have been sent.
+fn sent_of_refused(refusal: &Refusal) -> Sent {
+    match refusal {
+        Refusal::KeyTooOld | Refusal::FingerprintVersion(_) => Sent::Unknown,
+        Refusal::KeyReused
+        | Refusal::NotFound
+        | Refusal::InDoubt
+        | Refusal::TooManyOperations(_)
+        | Refusal::AlreadyVoided
+        | Refusal::UseRefund
+        | Refusal::NotAuthorized
+        | Refusal::NotReversible
+        | Refusal::Expired
+        | Refusal::FinallyCaptured
+        | Refusal::CurrencyMismatch
+        | Refusal::AmountZero
+        | Refusal::AmountExceeds { .. }
+        | Refusal::SumTooGreat
+        | Refusal::CardGone
+        | Refusal::Declined(..)
+        | Refusal::TraceNumbersExhausted => Sent::NotSent,
+    }
+}
+
+fn sent_word(sent: Sent) -> &'static str {
+    match sent {
+        Sent::Sent => "sent",
+        Sent::NotSent => "not_sent",
+        Sent::Unknown => "unknown",
+    }
 }
 
 fn by_book(refusal: &Refusal) -> Refused {
@@ -301,6 +381,9 @@ fn by_book(refusal: &Refusal) -> Refused {
             .retry_after(LATER),
     }
 }
+
+/// Key of the metadata that says whether anything left the switch.
+const SENT: &str = "sent";
 
 /// Most attempts at a network end within this.
 const SOON: Duration = Duration::from_millis(250);

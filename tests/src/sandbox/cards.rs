@@ -36,6 +36,13 @@ pub enum Behaviour {
     },
     /// Declines everything with this code.
     Decline(Code),
+    /// As `Decline`, with the scheme's advice on retrying.
+    DeclineAdvised {
+        /// Response code.
+        code: Code,
+        /// Advice code, as Mastercard has it.
+        advice: &'static str,
+    },
     /// Declines refunds only.
     DeclineRefund,
     /// Declines increments only.
@@ -191,6 +198,8 @@ cards! {
     INCREMENT_DECLINED = "4000009900002703", Behaviour::DeclineIncrement;
     /// Approved; increments are booked and not answered.
     INCREMENT_NO_ANSWER = "4000009900002802", Behaviour::IncrementNoAnswer;
+    /// Declined with 51, which alone would mean later, and the advice never to try again.
+    NEVER_TRY_AGAIN = "4000009900002901", Behaviour::DeclineAdvised { code: Code::INSUFFICIENT_FUNDS, advice: "03" };
 }
 
 /// What the numbers of [`numbered`] begin with; as much of a number may be shown and stored.

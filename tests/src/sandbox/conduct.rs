@@ -149,11 +149,13 @@ pub struct Treatment {
     pub answering: Answering,
     /// Address and card verification results.
     pub checks: Option<(&'static str, &'static str)>,
+    /// Scheme's advice on retrying, empty for none.
+    pub advice: &'static str,
 }
 
 impl Treatment {
     const PLAIN: Self =
-        Self { arrival: Arrival::Now, verdict: Verdict::Approve, answering: Answering::Once, checks: None };
+        Self { arrival: Arrival::Now, verdict: Verdict::Approve, answering: Answering::Once, checks: None, advice: "" };
 
     fn verdict(verdict: Verdict) -> Self {
         Self { verdict, ..Self::PLAIN }
@@ -172,6 +174,7 @@ impl Treatment {
         let (increment, refund) = (kind == Kind::Increment, kind == Kind::Refund);
         Some(match behaviour {
             Behaviour::Decline(code) => Self::verdict(Verdict::Decline(code)),
+            Behaviour::DeclineAdvised { code, advice } => Self { advice, ..Self::verdict(Verdict::Decline(code)) },
             Behaviour::ApproveChecked { address, card } => Self { checks: Some((address, card)), ..Self::PLAIN },
             Behaviour::DeclineRefund if refund => Self::verdict(Verdict::Decline(Code::DO_NOT_HONOR)),
             Behaviour::DeclineIncrement if increment => Self::verdict(Verdict::Decline(Code::DO_NOT_HONOR)),

@@ -493,7 +493,7 @@ fn answer(
         network_transaction_id,
         address_result: told(has_address, address),
         card_verification_result: told(has_cvv, card),
-        advice_code: String::new(),
+        advice_code: treatment.advice.to_owned(),
         decided_by_network: false,
     }
 }

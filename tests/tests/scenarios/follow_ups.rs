@@ -313,6 +313,8 @@ async fn every_card_that_people_know_gets_the_answer_that_they_know() -> anyhow:
         (cards::VELOCITY_EXCEEDED, "65", Reason::CountLimitExceeded, Advice::TryAgainLater),
         (cards::ISSUER_UNAVAILABLE, "91", Reason::IssuerUnavailable, Advice::TryAgainLater),
         (cards::REFERRAL, "01", Reason::ReferToIssuer, Advice::Unspecified),
+        // The scheme's own advice wins over what the code suggests.
+        (cards::NEVER_TRY_AGAIN, "51", Reason::InsufficientFunds, Advice::DoNotTryAgain),
     ];
     for (n, (card, code, reason, advice)) in declines.into_iter().enumerate() {
         let told =
@@ -321,6 +323,7 @@ async fn every_card_that_people_know_gets_the_answer_that_they_know() -> anyhow:
         let decline = outcome.decline.expect("a decline says why");
         assert_eq!((outcome.decision(), outcome.sent()), (Decision::Declined, Sent::Sent), "{code}");
         assert_eq!((&*outcome.response_code, decline.reason(), decline.advice()), (code, reason, advice));
+        assert_eq!(outcome.network_advice_code, if card == cards::NEVER_TRY_AGAIN { "03" } else { "" }, "{code}");
         assert_ne!(outcome.source(), DecisionSource::Switch, "{code}");
         assert_eq!(outcome.approved_amount, None, "{code}");
     }

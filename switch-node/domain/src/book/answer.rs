@@ -145,7 +145,7 @@ impl Work<'_> {
         self.doubted(reference, located, reason, None)
     }
 
-    /// The attempt is closed without a yes or a no: one entry tells so and makes the reversal (R3, b-2).
+    /// The attempt is closed without a yes or a no: one entry tells so and makes the reversal (R3).
     fn doubted(
         &mut self,
         reference: &AttemptRef,
@@ -285,7 +285,10 @@ fn judge(located: &Located, answer: &NetworkAnswer) -> Judgement {
     let asked = operation.amount;
     match answer.response_code.meaning() {
         CodeMeaning::Unmapped => Judgement::Invalid,
-        CodeMeaning::Declined(reason, advice) => Judgement::Declined(reason, advice),
+        CodeMeaning::Declined(reason, advice) => {
+            // The scheme knows this card and this payment, the code only the kind of refusal.
+            Judgement::Declined(reason, DeclineAdvice::of_scheme(answer.advice_code.as_str()).unwrap_or(advice))
+        }
         CodeMeaning::Approved | CodeMeaning::ApprovedInPart => {
             match stated_amount(answer, asked, located.transaction.currency) {
                 Some(approved) if approved == asked => Judgement::Approved(approved),

@@ -288,7 +288,7 @@ fn told() -> impl Strategy<Value = Told> + Clone {
         ToldReason::ConnectionLost,
         ToldReason::OwnerGone,
     ]);
-    let texts = (text(), text(), text());
+    let texts = (text(), text(), text(), text());
     let decline = of((decline_reason(), advice));
     (decision(), sent, source, amount(), texts, of(response_code()), decline, of(reason), position()).prop_map(
         |(decision, sent, source, approved, texts, response_code, decline, reason, position)| Told {
@@ -301,6 +301,7 @@ fn told() -> impl Strategy<Value = Told> + Clone {
             decline,
             address_result: texts.1,
             verification_result: texts.2,
+            advice_code: texts.3,
             reason,
             position,
         },

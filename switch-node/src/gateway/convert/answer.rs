@@ -20,7 +20,7 @@ use crate::{flow::Seen, gateway::status::GatewayError};
 /// [`GatewayError::Unresolved`] where nobody knows what came of it: that is no decision (R3, R22).
 pub fn operation_result(settled: &Settled) -> Result<pb::OperationResult, GatewayError> {
     match settled.told().decision {
-        Decision::Unresolved => Err(GatewayError::Unresolved),
+        Decision::Unresolved => Err(GatewayError::Unresolved(settled.told().sent)),
         Decision::Approved
         | Decision::PartiallyApproved
         | Decision::Declined
@@ -161,6 +161,7 @@ fn outcome(told: &Told, asked: Method, currency: Option<Currency>) -> pb::Outcom
             (_, Some(reason)) => told_reason(reason).to_owned(),
             (_, None) => String::new(),
         },
+        network_advice_code: told.advice_code.as_str().to_owned(),
     }
 }
 

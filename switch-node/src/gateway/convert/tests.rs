@@ -908,6 +908,7 @@ fn an_approval_is_told_with_everything_that_came_with_it() {
                 card_verification_value_raw: "M".into(),
             }),
             reason: String::new(),
+            network_advice_code: String::new(),
         }),
         reversal_state: pb::ReversalState::None.into(),
         network_state: pb::NetworkState::Unspecified.into(),
@@ -932,7 +933,7 @@ fn an_approval_is_told_with_everything_that_came_with_it() {
 fn r3_r22_what_nobody_knows_is_no_answer() {
     let unresolved = Told { sent: Sent::Unknown, reason: Some(ToldReason::NoAnswer), ..told(Decision::Unresolved) };
     let record = record(vec![operation(Method::Verify, Some(unresolved), vec![attempt(AttemptState::TimedOut)])]);
-    assert!(matches!(operation_result(&settled(&record)), Err(GatewayError::Unresolved)));
+    assert!(matches!(operation_result(&settled(&record)), Err(GatewayError::Unresolved(Sent::Unknown))));
     let shown = transaction(&record);
     let outcome = shown.operations[0].result.as_ref().and_then(|result| result.outcome.as_ref()).expect("an outcome");
     assert_eq!((outcome.decision(), outcome.reason.as_str()), (pb::Decision::Unspecified, "OUTCOME_UNKNOWN"));
@@ -979,6 +980,7 @@ fn a_stored_decline_keeps_reason_and_advice() {
     let told = Told {
         decline: Some((DeclineReason::StolenCard, DeclineAdvice::DoNotTryAgain)),
         response_code: ResponseCode::parse("43"),
+        advice_code: AnswerText::of("03", 4),
         ..told(Decision::Declined)
     };
     let record = record(vec![operation(Method::Authorize, Some(told), vec![attempt(AttemptState::Declined)])]);
@@ -986,6 +988,7 @@ fn a_stored_decline_keeps_reason_and_advice() {
     let decline = outcome.decline.expect("a decline");
     assert_eq!(decline.reason(), pb::DeclineReason::StolenCard);
     assert_eq!((decline.advice(), outcome.response_code.as_str()), (pb::DeclineAdvice::DoNotTryAgain, "43"));
+    assert_eq!(outcome.network_advice_code, "03");
 }
 
 #[test]

@@ -17,10 +17,23 @@ struct Told {
     code: Code,
     reason: &'static str,
     retry: bool,
+    sent: Option<&'static str>,
 }
 
+/// An error of a call of which nothing left the switch, as most are.
 fn told(error: GatewayError, code: Code, reason: &'static str, retry: bool) -> Told {
-    Told { error, code, reason, retry }
+    Told { error, code, reason, retry, sent: Some("not_sent") }
+}
+
+impl Told {
+    fn sent(self, sent: &'static str) -> Self {
+        Self { sent: Some(sent), ..self }
+    }
+
+    /// Of a call that moves no money.
+    fn reading(self) -> Self {
+        Self { sent: None, ..self }
+    }
 }
 
 /// Every variant. A new one does not compile until it has a number here, and then fails until the table below has it.
@@ -30,7 +43,7 @@ fn number(error: &GatewayError) -> usize {
         GatewayError::BadRequest(BadRequest::NotAssigned(_)) => 1,
         GatewayError::BadRequest(BadRequest::SealedNotEnabled) => 2,
         GatewayError::OutcomeUnknown => 3,
-        GatewayError::Unresolved => 4,
+        GatewayError::Unresolved(_) => 4,
         GatewayError::RequestInProgress => 5,
         GatewayError::DeadlineMissing => 6,
         GatewayError::DeadlineMalformed => 7,
@@ -50,8 +63,9 @@ fn number(error: &GatewayError) -> usize {
         GatewayError::WatcherTooSlow => 21,
         GatewayError::OfLeader(_) => 22,
         GatewayError::Fault => 23,
+        GatewayError::Unsupported => 24,
         GatewayError::Refused(refusal) => {
-            24 + match refusal {
+            25 + match refusal {
                 Refusal::FingerprintVersion(_) => 0,
                 Refusal::KeyReused => 1,
                 Refusal::KeyTooOld => 2,
@@ -91,9 +105,9 @@ fn table() -> Vec<Told> {
             false,
         ),
         told(Error::BadRequest(BadRequest::SealedNotEnabled), Code::Unimplemented, "SEALED_NOT_ENABLED", false),
-        told(Error::OutcomeUnknown, Code::Unknown, "OUTCOME_UNKNOWN", true),
-        told(Error::Unresolved, Code::Unknown, "OUTCOME_UNKNOWN", false),
-        told(Error::RequestInProgress, Code::Aborted, "REQUEST_IN_PROGRESS", true),
+        told(Error::OutcomeUnknown, Code::Unknown, "OUTCOME_UNKNOWN", true).sent("unknown"),
+        told(Error::Unresolved(Sent::Sent), Code::Unknown, "OUTCOME_UNKNOWN", false).sent("sent"),
+        told(Error::RequestInProgress, Code::Aborted, "REQUEST_IN_PROGRESS", true).sent("unknown"),
         told(Error::DeadlineMissing, Code::InvalidArgument, "DEADLINE_MISSING", false),
         told(Error::DeadlineMalformed, Code::InvalidArgument, "DEADLINE_MALFORMED", false),
         told(
@@ -118,13 +132,15 @@ fn table() -> Vec<Told> {
         told(Error::UnknownPrincipal, Code::PermissionDenied, "UNKNOWN_PRINCIPAL", false),
         told(Error::TooLarge { bytes_max: 4096 }, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", false),
         told(Error::MessageMalformed, Code::InvalidArgument, "MESSAGE_MALFORMED", false),
-        told(Error::CursorExpired { list_from: LogTime(77_000) }, Code::OutOfRange, "RESUME_TOKEN_EXPIRED", false),
-        told(Error::WatcherTooSlow, Code::Aborted, "WATCHER_TOO_SLOW", true),
+        told(Error::CursorExpired { list_from: LogTime(77_000) }, Code::OutOfRange, "RESUME_TOKEN_EXPIRED", false)
+            .reading(),
+        told(Error::WatcherTooSlow, Code::Aborted, "WATCHER_TOO_SLOW", true).reading(),
         told(Error::OfLeader(by_leader), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
         told(Error::Fault, Code::Internal, "INTERNAL", false),
-        told(refused(Refusal::FingerprintVersion(3)), Code::Aborted, "FINGERPRINT_KEY_CHANGED", true),
+        told(Error::Unsupported, Code::Unimplemented, "NOT_SUPPORTED", false),
+        told(refused(Refusal::FingerprintVersion(3)), Code::Aborted, "FINGERPRINT_KEY_CHANGED", true).sent("unknown"),
         told(refused(Refusal::KeyReused), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
-        told(refused(Refusal::KeyTooOld), Code::FailedPrecondition, "KEY_TOO_OLD", false),
+        told(refused(Refusal::KeyTooOld), Code::FailedPrecondition, "KEY_TOO_OLD", false).sent("unknown"),
         told(refused(Refusal::NotFound), Code::NotFound, "TRANSACTION_NOT_FOUND", false),
         told(refused(Refusal::InDoubt), Code::Aborted, "ORIGINAL_IN_DOUBT", true),
         told(refused(Refusal::TooManyOperations(100)), Code::FailedPrecondition, "TOO_MANY_OPERATIONS", false),
@@ -155,17 +171,18 @@ fn table() -> Vec<Told> {
 }
 
 #[test]
-fn every_error_has_its_code_its_reason_and_says_whether_to_retry() {
+fn every_error_has_its_code_its_reason_and_says_whether_it_was_sent_and_whether_to_retry() {
     let table = table();
-    for (nth, Told { error, code, reason, retry }) in table.iter().enumerate() {
+    for (nth, Told { error, code, reason, retry, sent }) in table.iter().enumerate() {
         assert_eq!(number(error), nth, "the table has every variant once: {error:?}");
         let status = error.status();
         let details = status.get_error_details();
         let info = details.error_info().unwrap_or_else(|| panic!("{error:?} has no ErrorInfo"));
         assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (*code, *reason, DOMAIN), "{error:?}");
         assert_eq!((error.code(), details.retry_info().is_some()), (*code, *retry), "{error:?}");
+        assert_eq!(info.metadata.get("sent").map(String::as_str), *sent, "{error:?}");
     }
-    assert_eq!(table.len(), 43);
+    assert_eq!(table.len(), 44);
 }
 
 #[test]
@@ -182,7 +199,9 @@ fn what_the_message_says_in_numbers_the_metadata_says_too() {
 
 #[test]
 fn r3_clients_repeat_by_themselves_only_what_was_not_proposed() {
-    for error in [GatewayError::OutcomeUnknown, GatewayError::Unresolved, GatewayError::RequestInProgress] {
+    for error in
+        [GatewayError::OutcomeUnknown, GatewayError::Unresolved(Sent::Unknown), GatewayError::RequestInProgress]
+    {
         assert_ne!(error.status().code(), Code::Unavailable);
     }
 }

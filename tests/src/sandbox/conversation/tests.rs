@@ -125,6 +125,7 @@ fn cards_answer_as_their_names_say() {
         (cards::VELOCITY_EXCEEDED, vec!["2 65"], 0),
         (cards::ISSUER_UNAVAILABLE, vec!["2 91"], 0),
         (cards::REFERRAL, vec!["2 01"], 0),
+        (cards::NEVER_TRY_AGAIN, vec!["2 51"], 0),
         (cards::CVV_MISMATCH, vec!["2 00"], 1_000),
         (cards::NO_ANSWER, vec![], 1_000),
         (cards::SWALLOWED, vec![], 0),

@@ -594,6 +594,23 @@ fn r24_an_open_is_decided_under_the_terms_it_carries() {
 }
 
 #[test]
+fn the_advice_of_the_scheme_is_told_and_wins_over_that_of_the_code() {
+    for (advice_code, advice) in [
+        ("", DeclineAdvice::TryAgainLater),
+        ("03", DeclineAdvice::DoNotTryAgain),
+        ("01", DeclineAdvice::ConfirmCardData),
+        ("99", DeclineAdvice::TryAgainLater),
+    ] {
+        let mut books = Books::new();
+        let pay = books.authorize("k1", 10);
+        let answer = NetworkAnswer { advice_code: AnswerText::of(advice_code, 4), ..says("51") };
+        let settled = settled(books.answer(pay, answer));
+        assert_eq!(settled.told().decline, Some((DeclineReason::InsufficientFunds, advice)), "{advice_code:?}");
+        assert_eq!(settled.told().advice_code.as_str(), advice_code);
+    }
+}
+
+#[test]
 fn who_decided_is_told() {
     let mut books = Books::new();
     let pay = books.authorize("k1", 10);
