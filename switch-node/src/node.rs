@@ -40,6 +40,7 @@ use crate::{
     ops,
     outcome::{Conversations, Courier, expiry, in_doubt, retention, reversal, stray},
     security::{
+        keys::{FileKeys, KeyStore},
         tls::{
             TlsMaterial,
             connector::{ChannelOptions, TlsConnector, channel},
@@ -47,7 +48,7 @@ use crate::{
         vault::Vault,
     },
     storage::FjallStore,
-    world::{SystemClock, SystemRandom, World},
+    world::{Randomness as _, SystemClock, SystemRandom, World},
 };
 
 /// How long a node that is asked to stop may take: hand-over, conversations, calls.
@@ -65,8 +66,8 @@ pub struct NodeOptions {
     /// Random id of this start.
     pub boot: u64,
     /// Cluster keys.
-    pub vault: Arc<Vault>,
-    /// Settings of links.
+    pub keys: Arc<dyn KeyStore>,
+    /// Settings of links; the seed of their pauses comes from the world.
     pub links: Settings,
     /// Term whose leader an operator found to be wrong where this replica differed from it (S11).
     pub distrusted_term: Option<u64>,
@@ -100,7 +101,7 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub async fn start(world: World, options: NodeOptions) -> Result<Self, StartError> {
-        let World { log, store, wire, forward, connector, wall, random: _, keep_identity, exit } = world;
+        let World { log, store, wire, forward, connector, wall, random, keep_identity, exit } = world;
         let tasks = TaskTracker::new();
         let shared = Shared::new(options.identity.node_id, options.boot);
         let reader = store.reader();
@@ -108,33 +109,28 @@ impl Node {
         let parts = Parts { log, machine: Box::new(machine), wire, keep_identity, exit: exit.clone() };
         let group = Group::start(options.group, parts).await?;
         let journal = Journal::start(group, shared, reader, exit, &tasks);
+        let vault = Arc::new(Vault::new(options.keys, random.number()));
 
         let conversations = Arc::new(Conversations::default());
         let (intake, takes) = watch::channel(true);
-        let peers = Peers::new(&journal, forward, options.vault.clone(), conversations.clone(), takes.clone());
+        let peers = Peers::new(&journal, forward, vault.clone(), conversations.clone(), takes.clone());
         let courier: Arc<dyn Courier> = peers.clone();
         let gate = Arc::new(Gate::default());
         let (strays, stray_evidence) = stray::Strays::new();
         gate.attach(journal.clone(), strays.clone(), conversations.clone());
-        let links = Arc::new(Links::new(connector, strays, gate.clone(), options.links));
+        let settings = Settings { jitter_seed: random.number(), ..options.links };
+        let links = Arc::new(Links::new(connector, strays, gate.clone(), settings));
 
         tasks.spawn(stray::record(journal.clone(), courier.clone(), conversations.clone(), stray_evidence));
         tasks.spawn(in_doubt::watch(journal.clone(), courier.clone(), conversations.clone()));
-        tasks.spawn(reversal::run(journal.clone(), links.clone(), options.vault.clone()));
+        tasks.spawn(reversal::run(journal.clone(), links.clone(), vault.clone()));
         tasks.spawn(expiry::run(journal.clone()));
         tasks.spawn(retention::run(journal.clone()));
         tasks.spawn(clock::watch(journal.clone(), wall));
         tasks.spawn(keep_links(journal.clone(), links.clone(), gate.clone()));
 
-        let flow = Flow::new(
-            journal.clone(),
-            links.clone(),
-            options.vault,
-            courier,
-            conversations.clone(),
-            tasks.clone(),
-            takes,
-        );
+        let flow =
+            Flow::new(journal.clone(), links.clone(), vault, courier, conversations.clone(), tasks.clone(), takes);
         Ok(Self {
             own: stack::own(flow.clone(), peers),
             forwarded: stack::forwarded(flow.clone()),
@@ -292,9 +288,10 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
     let plain_door = bind("plain", config.listen.plain).await?;
 
     let planes = Planes::load(&config, &stop, &tasks)?;
-    let vault = Arc::new(Vault::open(&config.keys.directory)?);
+    let keys = Arc::new(FileKeys::open(&config.keys.directory)?);
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
-    let identity = Identity::load_or_create(&config.data_dir, rand::random)?;
+    let random = Arc::new(SystemRandom);
+    let identity = Identity::load_or_create(&config.data_dir, || random.number())?;
     let (log, store) = {
         let (log_dir, table_dir) = (config.data_dir.join("log"), config.data_dir.join("table"));
         tokio::task::spawn_blocking(move || anyhow::Ok((DiskLog::open(&log_dir)?, FjallStore::open(&table_dir)?)))
@@ -323,7 +320,7 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
         forward: Arc::new(GrpcForwardWire::new(open_peer)),
         connector: Arc::new(GrpcConnector::new(open_link)),
         wall: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
+        random: random.clone(),
         keep_identity: Arc::new(move |identity| identity.save(&data_dir)),
         exit: Arc::new(|reason| {
             tracing::error!(reason, "the node ends");
@@ -332,13 +329,13 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
         }),
     };
     // One id names the process to its peers and as the owner of what it sends (R4).
-    let boot = rand::random();
+    let boot = random.number();
     let group = GroupOptions {
         timing: config.timing(),
         snapshots: config.snapshots(),
-        ..GroupOptions::new(identity, boot, rand::random())
+        ..GroupOptions::new(identity, boot, random.number())
     };
-    let options = NodeOptions { identity, group, boot, vault, links: Settings::default(), distrusted_term };
+    let options = NodeOptions { identity, group, boot, keys, links: Settings::default(), distrusted_term };
     let node = Node::start(world, options).await?;
 
     let formation = Formation {
@@ -351,7 +348,7 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
             operator_address: config.operator_address(),
             store_id: identity.store_id,
         },
-        cluster_id: rand::random(),
+        cluster_id: random.number(),
     };
     tasks.spawn({
         let (group, formation) = (node.journal.group().clone(), formation.clone());

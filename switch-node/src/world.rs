@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
+use ring::rand::SecureRandom as _;
 use switch_consensus::{KeepIdentity, PeerWire, WriteAheadLog};
 use switch_domain::time::LogTime;
 
 use crate::{gateway::peers::ForwardWire, journal::WallClock, link::LinkConnector, storage::Store};
 
-/// Random numbers of the world: identities only, never a decision.
+/// Random numbers of the world: identities, seeds, and where the nonces of sealed cards begin (R7); never a decision about
+/// money. TLS and new keys draw their own, and so do the ids of traces, which are names in logs.
 pub trait Randomness: Send + Sync {
-    /// 64 random bits.
+    /// 64 random bits, others on every node and at every start.
     fn number(&self) -> u64;
 }
 
@@ -52,6 +54,9 @@ pub struct SystemRandom;
 
 impl Randomness for SystemRandom {
     fn number(&self) -> u64 {
-        rand::random()
+        let mut bytes = [0; 8];
+        // Asked while a node starts: one that would share identities and nonces with another must not.
+        ring::rand::SystemRandom::new().fill(&mut bytes).expect("the system has random bytes");
+        u64::from_be_bytes(bytes)
     }
 }

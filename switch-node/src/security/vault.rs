@@ -10,15 +10,11 @@
 //! Sealed data that is moved to another transaction or gateway does not open. Sensitive authentication data never gets in:
 //! of the chip data only the tags that [`filter_icc_data`] keeps.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use switch_domain::{
     authorization::Authorization,
     card::{Card, CardToken, Expiry, Pan, Sealed, Sensitive, filter_icc_data},
@@ -29,7 +25,7 @@ use switch_domain::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::keys::{FileKeys, KeyFault, KeyFileFault, KeyStore, Purpose};
+use super::keys::{KeyFault, KeyStore, Purpose};
 
 /// Seals and opens card data, and makes what stands in its place.
 #[derive(Clone)]
@@ -153,21 +149,11 @@ impl<'a> FingerprintParts<'a> {
 }
 
 impl Vault {
-    /// A vault with the key files of a directory.
-    ///
-    /// # Errors
-    /// [`KeyFileFault`]: the node does not start.
-    pub fn open(directory: &Path) -> Result<Self, KeyFileFault> {
-        let mut start = [0; 8];
-        SystemRandom::new().fill(&mut start).map_err(|_| KeyFileFault::Random)?;
-        Ok(Self::new(Arc::new(FileKeys::open(directory)?), start))
-    }
-
     /// A vault with these keys. `start` must be random in every process: two that start at the same place would use the
     /// same nonces under the same key.
     #[must_use]
-    pub fn new(keys: Arc<dyn KeyStore>, start: [u8; 8]) -> Self {
-        Self { keys, nonces: Arc::new(Nonces { start: u64::from_be_bytes(start), used: AtomicU64::new(0) }) }
+    pub fn new(keys: Arc<dyn KeyStore>, start: u64) -> Self {
+        Self { keys, nonces: Arc::new(Nonces { start, used: AtomicU64::new(0) }) }
     }
 
     /// Seals what a reversal or a refund will need, under the newest key, for one transaction of one gateway.

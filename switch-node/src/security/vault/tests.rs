@@ -1,6 +1,9 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
-use super::{super::keys, *};
+use super::{
+    super::keys::{self, FileKeys},
+    *,
+};
 
 /// Numbers are made at run time: no card-number-like digits stand in the source.
 fn pan(last: u8) -> Pan {
@@ -31,8 +34,13 @@ fn transaction(number: u128) -> TransactionId {
 fn vault() -> (tempfile::TempDir, Vault) {
     let directory = tempfile::tempdir().expect("a directory");
     keys::generate(directory.path()).expect("keys");
-    let vault = Vault::open(directory.path()).expect("a vault");
+    let vault = open(directory.path());
     (directory, vault)
+}
+
+/// A vault with the keys of a directory, as in a process of its own.
+fn open(directory: &Path) -> Vault {
+    Vault::new(Arc::new(FileKeys::open(directory).expect("keys")), rand::random())
 }
 
 /// Why it does not open. Cards cannot be printed.
@@ -100,7 +108,7 @@ fn older_versions_open_and_the_newest_seals() {
     let (directory, before) = vault();
     let old = before.seal(&card(), &shop(), transaction(1)).expect("sealed");
     keys::generate_version(directory.path(), Purpose::Pan, 2).expect("a key");
-    let after = Vault::open(directory.path()).expect("a vault");
+    let after = open(directory.path());
     assert_eq!(after.unseal(&old, &shop(), transaction(1)).map(|card| card.sequence_number).ok(), Some(3));
     let new = after.seal(&card(), &shop(), transaction(1)).expect("sealed");
     assert_eq!((old.key_version, new.key_version), (1, 2));
@@ -141,7 +149,7 @@ fn no_nonce_is_used_twice() {
 #[test]
 fn a_token_is_stable_and_hides_the_number() {
     let (directory, vault) = vault();
-    let again = Vault::open(directory.path()).expect("a vault");
+    let again = open(directory.path());
     assert_eq!(vault.token(&pan(1)), again.token(&pan(1)));
     assert_ne!(vault.token(&pan(1)), vault.token(&pan(2)));
     let (_other_directory, other) = self::vault();
@@ -207,7 +215,7 @@ fn r16_a_stored_fingerprint_outlives_a_new_version_of_every_key() {
     for purpose in Purpose::ALL {
         keys::generate_version(directory.path(), purpose, 2).expect("a key");
     }
-    let after = Vault::open(directory.path()).expect("a vault");
+    let after = open(directory.path());
     assert_eq!(after.fingerprint(Some(stored.key_version), &parts), Ok(stored));
     assert_eq!(after.fingerprint(None, &parts).map(|fingerprint| fingerprint.key_version), Ok(2));
 }
