@@ -27,9 +27,6 @@ pub struct Config {
     /// still commit (R23).
     #[serde(default = "one_gibibyte")]
     pub disk_reserve_bytes: u64,
-    /// `production` or `sandbox`.
-    #[serde(default)]
-    pub environment: Environment,
     /// True lets a node with an empty disk form a cluster with its peers, once every one of them says that it is empty too.
     #[serde(default)]
     pub bootstrap: bool,
@@ -53,17 +50,6 @@ pub struct Config {
     /// Logging.
     #[serde(default)]
     pub log: Log,
-}
-
-/// What the cluster is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Environment {
-    /// Real money.
-    #[default]
-    Production,
-    /// Play money.
-    Sandbox,
 }
 
 /// Listeners, one a plane.

@@ -22,7 +22,7 @@ pub const PARENT_PIPE: &str = "PAYSWITCH_PARENT_PIPE";
 pub const PROGRAM: &str = "PAYSWITCH_PROGRAM";
 
 /// Programs that begin their `main` with [`part`].
-const MULTICALL: [&str; 4] = ["dev", "load", "bench", "simulate"];
+const MULTICALL: [&str; 3] = ["dev", "load", "bench"];
 
 /// Runs the part of a cluster that the command line names, if it names one.
 pub fn part(mut args: Vec<OsString>) -> Option<ExitCode> {

@@ -52,9 +52,6 @@ pub const SNAPSHOT_LOOK: Duration = Duration::from_secs(1);
 /// Log behind which a follower gets a snapshot instead of entries. Larger than any log that is kept: entries as long as there are any.
 pub const REPLICATION_LAG_MAX: u64 = 1 << 40;
 
-/// Append requests in flight on one stream before the sender waits, counted by the receiver (openraft's own bound is 64 too).
-pub const APPENDS_IN_FLIGHT: usize = 64;
-
 /// Payload bytes the log keeps in memory for followers and for apply: some seconds of payments. As much as one file, which is never
 /// evicted while it is open.
 pub const LOG_CACHE_BYTES: usize = LOG_CHUNK_BYTES;

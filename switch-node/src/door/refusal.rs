@@ -54,12 +54,6 @@ impl Refused {
         self
     }
 
-    /// A state that the request needs: what kind, of what, and what it is instead.
-    pub fn precondition(mut self, kind: &str, subject: &str, description: impl Into<String>) -> Self {
-        self.details.add_precondition_failure_violation(kind, subject, description);
-        self
-    }
-
     /// The status.
     pub fn status(mut self) -> Status {
         self.details.set_error_info(self.reason, DOMAIN, self.metadata);

@@ -557,7 +557,6 @@ impl Cluster {
             cluster: CLUSTER.to_owned(),
             trust_domain: TRUST_DOMAIN.to_owned(),
             data_dir: self.folder.path().join(&name),
-            environment: "sandbox".to_owned(),
             bootstrap,
             initial_voters: self.initial_voters,
             peers: (1..=self.initial_voters.max(number)).map(|n| format!("{}:7002", self.addresses.node(n))).collect(),

@@ -13,7 +13,6 @@ pub(super) struct NodeConfig {
     pub(super) cluster: String,
     pub(super) trust_domain: String,
     pub(super) data_dir: PathBuf,
-    pub(super) environment: String,
     pub(super) bootstrap: bool,
     pub(super) initial_voters: usize,
     pub(super) peers: Vec<String>,

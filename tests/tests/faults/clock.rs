@@ -1,4 +1,4 @@
-//! Clocks that are wrong (F16): log time moves by an hour at most and never back (R8), and money does not notice.
+//! Clocks that are wrong: log time moves by an hour at most and never back (R8), and money does not notice.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Cuts between nodes, whole and one-way (F7). Gateways and networks reach every node all the while: only the quorum keeps
-//! a leader that is cut off from paying.
+//! Cuts between nodes, whole and one-way. Gateways and networks reach every node all the while: only the quorum keeps a
+//! leader that is cut off from paying.
 
 use std::time::{Duration, Instant};
 

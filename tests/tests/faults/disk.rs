@@ -1,5 +1,4 @@
-//! Disks that fail, crawl and fill up (F10, F11, F12 of the fault list): a node that cannot keep what it promises ends
-//! itself, and the others go on.
+//! Disks that fail, crawl and fill up: a node that cannot keep what it promises ends itself, and the others go on.
 
 use std::{fs, io::Write as _, time::Instant};
 

@@ -1,4 +1,4 @@
-//! Power that fails under all nodes at once (F2): an ext4 that forgets what no sync has written.
+//! Power that fails under all nodes at once: an ext4 that forgets what no sync has written.
 
 use std::time::Instant;
 
