@@ -90,6 +90,9 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Part {
     /// Stores closed transactions at full speed and prints the memory of every node.
+    ///
+    /// Exits 1 where the auditor does not say `valid`, where the largest node ends with 400 MiB resident or more, and where
+    /// it grew by more than half since the first look, which is after 100,000 transactions.
     Memory {
         /// How many.
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -330,10 +333,12 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
     let ((from, least), (to, most)) = (largest[0], largest[largest.len() - 1]);
     let within = most < MEMORY_TARGET;
     let growth = most as f64 / least as f64;
+    let steady = growth <= GROWTH_MAX;
     eprintln!(
-        "the largest node has {} MiB resident, {} 400 MiB: {growth:.2} times what it had at {from}",
+        "the largest node has {} MiB resident, {} 400 MiB: {growth:.2} times what it had at {from}, {} {GROWTH_MAX}",
         most / (1024 * 1024),
-        if within { "under" } else { "NOT under" }
+        if within { "under" } else { "NOT under" },
+        if steady { "not above" } else { "ABOVE" },
     );
     let (report, took) = judge(&cluster, &till).await?;
     let mut object = Map::from_iter([
@@ -343,7 +348,8 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
         ("steps".to_owned(), json!(steps)),
     ]);
     told(&mut object, &report, &till, took);
-    finish(cluster, &report, object, json).await
+    let valid = finish(cluster, &report, object, json).await?;
+    Ok(valid && within && steady)
 }
 
 fn memory_of(cluster: &Cluster) -> BTreeMap<String, Memory> {
@@ -404,4 +410,7 @@ const LOOK_EVERY: u64 = 100_000;
 const STEP_MAX: Duration = Duration::from_secs(600);
 /// Calls kept for the audit of a long run; the networks' books and the journal are judged whole.
 const RECORDED_MAX: u64 = 200_000;
+/// Resident bytes of the largest node that `memory` must end below.
 const MEMORY_TARGET: u64 = 400 * 1024 * 1024;
+/// How many times what it had at the first look the largest node may have at the last.
+const GROWTH_MAX: f64 = 1.5;

@@ -8,6 +8,7 @@ mod keys;
 mod membership;
 mod misbehaviour;
 mod networks;
+mod programs;
 mod replicas;
 mod secrets;
 mod silence;
