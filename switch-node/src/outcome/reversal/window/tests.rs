@@ -129,7 +129,6 @@ fn a_table_that_cannot_be_read_is_not_asked_again_at_once() {
     let mut window = Window::new(now);
     read_all(&mut window, true, now);
     let Begun { subject, .. } = window.begin(now).expect("a look");
-    window.take_page(vec![], true, now);
     window.looked(subject, Looked::Done, now);
     let later = now + limits::PARKED_ROUND;
     assert!(window.wants_page(later));
