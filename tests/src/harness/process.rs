@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
+    io::{Read, Seek, SeekFrom},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
@@ -89,11 +90,14 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The last lines it said, for the message of a test that failed.
+    /// The last lines it said, for the message of a test that failed. Where a program says why it ends, that line comes first:
+    /// its other threads may go on to log for as long as the end takes.
     pub fn last_words(&self) -> String {
-        let said = std::fs::read(&self.log).unwrap_or_default();
+        let said = end_of(&self.log).unwrap_or_default();
         let tail = String::from_utf8_lossy(&said[said.len().saturating_sub(LAST_WORDS_BYTES)..]).into_owned();
-        format!("{} ({}) said last:\n{tail}", self.name, self.log.display())
+        let said = String::from_utf8_lossy(&said);
+        let why = said.lines().rfind(|line| line.starts_with(WHY)).unwrap_or_default();
+        format!("{} ({}) said last:\n{why}\n{tail}", self.name, self.log.display())
     }
 }
 
@@ -110,6 +114,21 @@ fn open(log: &Path) -> anyhow::Result<File> {
         .open(log)
         .with_context(|| format!("{} cannot be written", log.display()))
 }
+
+fn end_of(log: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(END_BYTES)))?;
+    let mut end = Vec::new();
+    file.take(END_BYTES).read_to_end(&mut end)?;
+    Ok(end)
+}
+
+/// How the line begins in which a node says why it ends.
+const WHY: &str = "switch-node: ";
+
+/// More than a node logs at TRACE between that line and its end.
+const END_BYTES: u64 = 4 << 20;
 
 /// Enough for a panic with its backtrace.
 const LAST_WORDS_BYTES: usize = 4096;
