@@ -101,7 +101,7 @@
 //! ([`approvals_reversed`](crate::transaction::Reversal::approvals_reversed)). One whose reversal is not found, and not found
 //! again after the in-flight time, lets the next go before it
 //! ([`passed_over`](crate::transaction::Reversal::passed_over)): it is asked for again after them, and ends by an
-//! acknowledgement or, parked, by an operator. A copy of an approval makes none. A second
+//! acknowledgement or, parked, by two persons. A copy of an approval makes none. A second
 //! approval of what was told and stands is an alarm and reverses nothing, for the one reversal would undo the first
 //! approval too; a void undoes both.
 //!

@@ -287,8 +287,8 @@ impl Work<'_> {
                     self.reverse(transaction, operation, number, ReversalReason::Cancelled, Some(amount), amount)?;
                     changed = true;
                 }
-                // An operator found that the money is there after all: it is asked back once more. An approval that came since
-                // is that money.
+                // Two persons found that the money is there after all: it is asked back once more. An approval since then
+                // is of that money.
                 (Some(reversal), _) if reversal.lane.state == LaneState::Resolved(Resolution::Stands) => {
                     let is_known = reversal.approvals_reversed > 0 || attempt.approvals.is_empty();
                     let subject = if is_known { Renewal::Same } else { Renewal::NextApproval };
