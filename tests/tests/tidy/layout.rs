@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::tree::{files, read};
 
 /// The house.
-const TOP: &[&str] = &["Cargo.toml", "README.md", "admin-cli", "proto", "switch-node", "tests"];
+const TOP: &[&str] = &["Cargo.toml", "README.md", "admin-cli", "charts", "proto", "switch-node", "tests"];
 
 /// Files of tools.
 const TOOLS: &[&str] = &[
@@ -31,7 +31,7 @@ fn the_top_level_holds_the_house_and_plain_tool_files() {
 
 #[test]
 fn each_part_says_what_it_is_in_a_page_of_its_own() {
-    for page in ["README.md", "switch-node/ARCHITECTURE.md", "tests/README.md"] {
+    for page in ["README.md", "switch-node/ARCHITECTURE.md", "charts/payment-switch/README.md", "tests/README.md"] {
         assert!(read(page).starts_with("# "), "{page} has no title");
     }
 }
