@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, error::Error, fmt, io};
 
+use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::exit::Exit;
+use crate::{cli::Output, exit::Exit};
 
 /// A failure, as people and programs read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +62,31 @@ impl Failure {
         }
     }
 
+    /// True where it has one of these reasons.
+    /// The same, with what it leaves to do.
+    pub(crate) fn and(mut self, words: &str) -> Self {
+        self.message = format!("{}; {words}", self.message);
+        self
+    }
+
+    pub(crate) fn is_any_of(&self, reasons: &[&str]) -> bool {
+        reasons.contains(&self.reason.as_str())
+    }
+
+    /// As stderr has it: a document where programs read, else a line, whose first word may be marked as clap marks it.
+    pub(crate) fn shown(&self, output: Output, is_coloured: bool) -> String {
+        if output.is_for_programs() {
+            return self.json().to_string();
+        }
+        let line = self.to_string();
+        match line.strip_prefix(MARKED) {
+            Some(rest) if is_coloured => format!("{MARK}{MARKED}{MARK:#}{rest}"),
+            _ => line,
+        }
+    }
+
     /// As `-o json` writes it to stderr.
-    pub(crate) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         json!({ "error": {
             "code": self.code,
             "reason": self.reason,
@@ -76,10 +100,15 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        write!(f, "{MARKED} {}", self.message)?;
         if !self.reason.is_empty() { write!(f, " ({})", self.reason) } else { Ok(()) }
     }
 }
+
+/// What a line begins with.
+const MARKED: &str = "error:";
+/// Bold and red.
+const MARK: Style = AnsiColor::Red.on_default().bold();
 
 /// The reason of a status, and the values with it.
 pub(crate) fn reason(status: &Status) -> Option<(String, std::collections::HashMap<String, String>)> {
@@ -141,5 +170,14 @@ mod tests {
             "message": "read it again", "retryable": false, "details": { "version": "7" },
         }});
         assert_eq!(failure.json(), expected);
+    }
+
+    #[test]
+    fn only_the_first_word_of_a_line_is_coloured_and_no_document() {
+        let failure = Failure::usage("no context is in use");
+        assert_eq!(failure.shown(Output::Table, false), "error: no context is in use (USAGE)");
+        let coloured = failure.shown(Output::Wide, true);
+        assert_eq!(coloured, "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m no context is in use (USAGE)");
+        assert!(!failure.shown(Output::Json, true).contains('\u{1b}'));
     }
 }

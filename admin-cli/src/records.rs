@@ -17,6 +17,14 @@ pub(crate) struct Gateway {
     pub(crate) merchants: Vec<Merchant>,
     #[serde(default)]
     pub(crate) limits: Vec<Limit>,
+    #[serde(default)]
+    pub(crate) requests_per_second: u32,
+    #[serde(default)]
+    pub(crate) burst: u32,
+    #[serde(default)]
+    pub(crate) concurrent: u32,
+    #[serde(default)]
+    pub(crate) require_sealed: bool,
 }
 
 /// A merchant of a tenant.
@@ -31,7 +39,7 @@ pub(crate) struct Merchant {
 }
 
 /// A limit on money.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limit {
     pub(crate) currency_code: String,
@@ -139,7 +147,7 @@ macro_rules! same_fields {
 
 same_fields!(Merchant, MerchantGrant { merchant_id, terminal_ids, acquirer_id, enabled });
 same_fields!(Limit, Limit { currency_code, per_operation_minor_units, per_day_minor_units });
-same_fields!(Gateway, Gateway { gateway_id, principals, enabled }
+same_fields!(Gateway, Gateway { gateway_id, principals, enabled, requests_per_second, burst, concurrent, require_sealed }
     merchants: all, all;
     limits: all, all;
 );

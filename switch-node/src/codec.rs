@@ -3,9 +3,11 @@
 //! Old bytes must still read. Bytes of a newer version must not: an unknown field, command or value is a [`CodecFault`], and
 //! the node stops rather than leave out a part of the books (S17). Every value has one encoding.
 
+mod audit;
 mod directory;
 mod entry;
 mod key;
+mod keyring;
 mod parts;
 mod row;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod wire;
 use thiserror::Error;
 
 pub use self::{
+    audit::{audit_digest, encode_audit_record, refused_changes},
     entry::{Mark, Pack, PackBody, decode_command, decode_pack, encode_command, encode_pack},
     key::{OWN, decode_key, encode_key},
     row::{decode_row, encode_row},

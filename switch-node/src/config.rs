@@ -11,7 +11,12 @@ use serde::Deserialize;
 use switch_consensus::{Timing, snapshot::SnapshotPolicy};
 use thiserror::Error;
 
-use crate::{door::peer::Realm, security::tls::TlsFiles};
+use crate::{
+    door::peer::Realm,
+    keyring::KeyPolicy,
+    security::tls::{self, TlsFiles},
+    telemetry::TraceOptions,
+};
 
 /// Everything a node is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,6 +55,9 @@ pub struct Config {
     /// Logging.
     #[serde(default)]
     pub log: Log,
+    /// Traces.
+    #[serde(default)]
+    pub traces: TraceOptions,
 }
 
 /// Listeners, one a plane.
@@ -90,7 +98,13 @@ pub struct Tls {
     pub operator: Plane,
     /// Towards card networks.
     pub link: Plane,
+    /// Milliseconds between two looks at the files, whatever the system says of their folders.
+    #[serde(default = "tls_poll_ms")]
+    pub poll_ms: u64,
 }
+
+/// The files are looked at this often at least: open connections of a revoked certificate are cut within a minute.
+const TLS_POLL_MAX: Duration = Duration::from_secs(30);
 
 /// Certificate, key and roots of one plane; PEM files, read again when they change.
 #[derive(Clone, Debug, Deserialize)]
@@ -111,8 +125,17 @@ pub struct Plane {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// Folder with `pan-<version>.key`, `token-<version>.key` and `fingerprint-<version>.key`, the same on every node.
+    /// Folder with `wrapping-<version>.key`, `token-<version>.key` and `fingerprint-<version>.key`, the same on every node.
     pub directory: PathBuf,
+    /// Days after which the leader makes a new key for card data that is kept.
+    #[serde(default = "thirty")]
+    pub card_key_days: u32,
+    /// Days after which the leader makes a new key for gateways to seal to.
+    #[serde(default = "ninety")]
+    pub sealing_key_days: u32,
+    /// Days for which gateways may go on using the sealing key before the newest one.
+    #[serde(default = "seven")]
+    pub sealing_overlap_days: u32,
 }
 
 /// Timing of elections and snapshots.
@@ -178,8 +201,24 @@ pub enum LogFormat {
     Json,
 }
 
+const fn tls_poll_ms() -> u64 {
+    tls::POLL.as_millis() as u64
+}
+
 const fn three() -> u32 {
     3
+}
+
+const fn thirty() -> u32 {
+    30
+}
+
+const fn ninety() -> u32 {
+    90
+}
+
+const fn seven() -> u32 {
+    7
 }
 
 const fn one_gibibyte() -> u64 {
@@ -249,6 +288,19 @@ impl Config {
         if self.bootstrap && self.peers.is_empty() {
             return Err("bootstrap = true needs peers".into());
         }
+        let keys = &self.keys;
+        if keys.card_key_days == 0 || keys.sealing_key_days == 0 || keys.sealing_overlap_days == 0 {
+            return Err(format!(
+                "card_key_days = {}, sealing_key_days = {}, sealing_overlap_days = {}: none may be 0",
+                keys.card_key_days, keys.sealing_key_days, keys.sealing_overlap_days
+            ));
+        }
+        if self.tls.poll_ms == 0 || self.tls.poll() > TLS_POLL_MAX {
+            return Err(format!("tls.poll_ms = {}: must be 1 to {}", self.tls.poll_ms, TLS_POLL_MAX.as_millis()));
+        }
+        if !(0.0..=1.0).contains(&self.traces.ratio) {
+            return Err(format!("traces.ratio = {}: a share is 0 to 1", self.traces.ratio));
+        }
         let consensus = &self.consensus;
         if consensus.election_min_ms <= 2 * consensus.heartbeat_ms
             || consensus.election_max_ms <= consensus.election_min_ms
@@ -282,6 +334,16 @@ impl Config {
         Realm { trust_domain: self.trust_domain.clone(), cluster: self.cluster.clone() }
     }
 
+    /// How long data keys are used.
+    pub fn key_policy(&self) -> KeyPolicy {
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3_600);
+        KeyPolicy {
+            card_period: days(self.keys.card_key_days),
+            sealing_period: days(self.keys.sealing_key_days),
+            sealing_overlap: days(self.keys.sealing_overlap_days),
+        }
+    }
+
     /// Timing for the consensus group.
     pub fn timing(&self) -> Timing {
         let ms = Duration::from_millis;
@@ -301,6 +363,13 @@ impl Config {
             keep_entries: self.consensus.keep_entries,
             keep_bytes: self.consensus.keep_bytes,
         }
+    }
+}
+
+impl Tls {
+    /// Between two looks at the files.
+    pub fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
     }
 }
 
@@ -340,5 +409,11 @@ mod tests {
         assert!(load(format!("colour = 1\n{example}")).contains("colour"));
         let tight = example.replace("election_min_ms = 500", "election_min_ms = 150");
         assert!(load(tight).contains("election_min_ms = 150"));
+        let seldom = example.replace("poll_ms = 5000", "poll_ms = 30001");
+        assert!(load(seldom).contains("tls.poll_ms = 30001"));
+        let often = example.replace("ratio = 0.01", "ratio = 1.5");
+        assert!(load(often).contains("traces.ratio = 1.5"));
+        let never = example.replace("card_key_days = 30", "card_key_days = 0");
+        assert!(load(never).contains("card_key_days = 0"));
     }
 }

@@ -3,7 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate draws the whole. A row uses the rows below it:
 //!
 //! ```text
-//! main · node · config, world · gateway, ops · flow · router, outcome · journal, link, door · storage, security · telemetry, codec
+//! main · node · config, world · gateway, ops · flow · router, outcome, keyring · journal, link, door · storage, security · telemetry, codec
 //! ```
 
 pub mod codec;
@@ -12,6 +12,7 @@ pub mod door;
 pub mod flow;
 pub mod gateway;
 pub mod journal;
+pub mod keyring;
 pub mod link;
 pub mod node;
 pub mod ops;

@@ -9,16 +9,22 @@ use switch_consensus::{
     DiskLog, Formation, Group, GroupOptions, GrpcWire, Identity, MemberRecord, Parts, StartError, form_or_join,
 };
 use switch_proto::{
-    gateway::v1::authorization_service_server::AuthorizationServiceServer,
+    gateway::v1::{
+        authorization_service_server::AuthorizationServiceServer,
+        key_service_server::KeyServiceServer as SealingKeyServiceServer,
+    },
     operator::v1::{
-        cluster_service_server::ClusterServiceServer, directory_service_server::DirectoryServiceServer,
+        audit_service_server::AuditServiceServer, cluster_service_server::ClusterServiceServer,
+        directory_service_server::DirectoryServiceServer, key_service_server::KeyServiceServer,
         record_service_server::RecordServiceServer, reversal_service_server::ReversalServiceServer,
+        transaction_service_server::TransactionServiceServer,
     },
     peer::v1::forward_service_server::ForwardServiceServer,
 };
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     config::{Config, LogFormat},
@@ -26,28 +32,34 @@ use crate::{
         self,
         acceptor::{self, Door},
         access::AccessLayer,
+        count::CountLayer,
         peer::Role,
         trace::TraceLayer,
     },
     flow::{Flow, Gate},
     gateway::{
+        keys::SealingKeys,
+        layers::forward::LeaderWay,
         peers::{ForwardedCalls, GrpcForwardWire, Peers},
         service::{Gateways, MESSAGE_BYTES_MAX, in_words_of_the_table},
-        stack::{self, Stack},
+        stack::{self, Guards, Stack},
     },
     journal::{BookMachine, Journal, clock, shared::Shared},
+    keyring::{Keeper, KeyPolicy},
     link::{GrpcConnector, Links, Settings},
     ops,
     outcome::{Conversations, Courier, expiry, in_doubt, retention, reversal, stray},
     security::{
+        data_keys::DataKeys,
         keys::{FileKeys, KeyStore},
         tls::{
-            TlsMaterial,
+            self, TlsMaterial,
             connector::{ChannelOptions, TlsConnector, channel},
         },
         vault::Vault,
     },
     storage::FjallStore,
+    telemetry::{self, ObservedWire, TimedLog, Traces},
     world::{Randomness as _, SystemClock, SystemRandom, World},
 };
 
@@ -67,6 +79,8 @@ pub struct NodeOptions {
     pub boot: u64,
     /// Cluster keys.
     pub keys: Arc<dyn KeyStore>,
+    /// How long data keys are used.
+    pub key_policy: KeyPolicy,
     /// Settings of links; the seed of their pauses comes from the world.
     pub links: Settings,
     /// Term whose leader an operator found to be wrong where this replica differed from it (S11).
@@ -85,10 +99,18 @@ pub struct Node {
     pub gate: Arc<Gate>,
     /// Conversations under way.
     pub conversations: Arc<Conversations>,
+    /// The way to the leader, for what must be committed wherever it comes up.
+    pub courier: Arc<dyn Courier>,
+    /// Keeps the data keys.
+    pub keeper: Arc<Keeper>,
+    /// What the stacks count.
+    pub guards: Guards,
     /// Stack for calls at this node's own door.
     pub own: Stack,
     /// Stack for calls that other nodes forward.
     pub forwarded: Stack,
+    /// What lets calls enter while this node leads.
+    pub way: Arc<dyn LeaderWay>,
     /// Whether new calls are served here.
     pub intake: Arc<watch::Sender<bool>>,
     /// Tasks of the node.
@@ -109,10 +131,13 @@ impl Node {
         let parts = Parts { log, machine: Box::new(machine), wire, keep_identity, exit: exit.clone() };
         let group = Group::start(options.group, parts).await?;
         let journal = Journal::start(group, shared, reader, exit, &tasks);
-        let vault = Arc::new(Vault::new(options.keys, random.number()));
 
         let conversations = Arc::new(Conversations::default());
         let (intake, takes) = watch::channel(true);
+        let keys = Arc::new(DataKeys::new(options.keys, journal.shared().keyring.subscribe()));
+        // Before anybody can ask: a cluster is formed of nodes that have the same wrapping keys.
+        journal.group().declare(keys.held());
+        let vault = Arc::new(Vault::new(keys.clone()));
         let peers = Peers::new(&journal, forward, vault.clone(), conversations.clone(), takes.clone());
         let courier: Arc<dyn Courier> = peers.clone();
         let gate = Arc::new(Gate::default());
@@ -123,22 +148,36 @@ impl Node {
 
         tasks.spawn(stray::record(journal.clone(), courier.clone(), conversations.clone(), stray_evidence));
         tasks.spawn(in_doubt::watch(journal.clone(), courier.clone(), conversations.clone()));
+        let keeper = Keeper::new(journal.clone(), keys.clone(), vault.clone(), options.key_policy);
+        tasks.spawn(keeper.clone().run());
         tasks.spawn(reversal::run(journal.clone(), links.clone(), vault.clone()));
         tasks.spawn(expiry::run(journal.clone()));
         tasks.spawn(retention::run(journal.clone()));
         tasks.spawn(clock::watch(journal.clone(), wall));
         tasks.spawn(keep_links(journal.clone(), links.clone(), gate.clone()));
 
-        let flow =
-            Flow::new(journal.clone(), links.clone(), vault, courier, conversations.clone(), tasks.clone(), takes);
+        let flow = Flow::new(
+            journal.clone(),
+            links.clone(),
+            vault,
+            courier.clone(),
+            conversations.clone(),
+            tasks.clone(),
+            takes,
+        );
+        let guards = Guards::new(&flow, keys);
         Ok(Self {
-            own: stack::own(flow.clone(), peers),
-            forwarded: stack::forwarded(flow.clone()),
+            own: stack::own(flow.clone(), peers.clone(), &guards),
+            way: peers,
+            forwarded: stack::forwarded(flow.clone(), &guards),
+            guards,
+            keeper,
             journal,
             flow,
             links,
             gate,
             conversations,
+            courier,
             intake: Arc::new(intake),
             tasks,
         })
@@ -204,8 +243,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let served = runtime.context("no runtime").and_then(|runtime| {
         runtime.block_on(async {
             let config = Config::load(&args.config)?;
-            start_log(&config)?;
-            serve(config, args.distrust_term).await
+            let traces = start_log(&config)?;
+            let served = serve(config, args.distrust_term).await;
+            if let Some(traces) = traces {
+                let _ = tokio::task::spawn_blocking(move || traces.end()).await;
+            }
+            served
         })
     });
     match served {
@@ -229,14 +272,23 @@ fn abort_on_panic() {
     }));
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    let set = match config.log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+/// The log on standard error, and the traces beside it, if there are any.
+fn start_log(config: &Config) -> anyhow::Result<Option<Traces>> {
+    let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
+    let traces = Traces::start(&config.traces, &config.cluster, &config.peer_address()).context("traces.endpoint")?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match config.log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    set.map_err(|error| anyhow::anyhow!("log: {error}"))
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
+    let set = match &traces {
+        // Without traces no span is looked at twice.
+        None => registry.try_init(),
+        Some(traces) => registry.with(traces.layer()).try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("log: {error}"))?;
+    Ok(traces)
 }
 
 /// Material of every plane, kept fresh.
@@ -249,18 +301,22 @@ struct Planes {
 
 impl Planes {
     fn load(config: &Config, stop: &CancellationToken, tasks: &TaskTracker) -> anyhow::Result<Self> {
-        let load = |name, plane: &crate::config::Plane| -> anyhow::Result<Arc<TlsMaterial>> {
-            let material = TlsMaterial::load(name, plane.files())?;
-            tasks.spawn(material.clone().watch(stop.clone()));
+        let load = |name: &'static str, plane: &crate::config::Plane| -> anyhow::Result<Arc<TlsMaterial>> {
+            let material = TlsMaterial::load_observed(name, plane.files(), tls::counted(name))?;
+            tasks.spawn(material.clone().watch(config.tls.poll(), stop.clone()));
             Ok(material)
         };
-        let tls = &config.tls;
+        let planes = &config.tls;
         Ok(Self {
-            gateway: load("gateway", &tls.gateway)?,
-            peer: load("peer", &tls.peer)?,
-            operator: load("operator", &tls.operator)?,
-            link: load("link", &tls.link)?,
+            gateway: load("gateway", &planes.gateway)?,
+            peer: load("peer", &planes.peer)?,
+            operator: load("operator", &planes.operator)?,
+            link: load("link", &planes.link)?,
         })
+    }
+
+    fn all(&self) -> Vec<Arc<TlsMaterial>> {
+        [&self.gateway, &self.peer, &self.operator, &self.link].map(Arc::clone).to_vec()
     }
 }
 
@@ -287,6 +343,8 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
     let operator_door = bind("operator", config.listen.operator).await?;
     let plain_door = bind("plain", config.listen.plain).await?;
 
+    // Before anything that counts.
+    let metrics = ops::recorder();
     let planes = Planes::load(&config, &stop, &tasks)?;
     let keys = Arc::new(FileKeys::open(&config.keys.directory)?);
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
@@ -314,9 +372,9 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
     let wire = Arc::new(GrpcWire::new(open_peer.clone()));
     let data_dir = config.data_dir.clone();
     let world = World {
-        log: Arc::new(log),
+        log: Arc::new(TimedLog::new(Arc::new(log))),
         store: Box::new(store),
-        wire: wire.clone(),
+        wire: Arc::new(ObservedWire::new(wire.clone())),
         forward: Arc::new(GrpcForwardWire::new(open_peer)),
         connector: Arc::new(GrpcConnector::new(open_link)),
         wall: Arc::new(SystemClock),
@@ -335,8 +393,20 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
         snapshots: config.snapshots(),
         ..GroupOptions::new(identity, boot, random.number())
     };
-    let options = NodeOptions { identity, group, boot, keys, links: Settings::default(), distrusted_term };
+    let options = NodeOptions {
+        identity,
+        group,
+        boot,
+        keys,
+        key_policy: config.key_policy(),
+        links: Settings::default(),
+        distrusted_term,
+    };
     let node = Node::start(world, options).await?;
+    // As good as no keys at all: it could lead, and would then refuse every payment (R7).
+    node.keeper.keys().open_all().with_context(|| {
+        format!("keys.directory = {}: a data key of this cluster does not open", config.keys.directory.display())
+    })?;
 
     let formation = Formation {
         bootstrap: config.bootstrap,
@@ -373,6 +443,8 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
         links: node.links.clone(),
         gate: node.gate.clone(),
         conversations: node.conversations.clone(),
+        courier: node.courier.clone(),
+        keeper: node.keeper.clone(),
         intake: node.intake.clone(),
         wire,
         formation: formation.clone(),
@@ -381,14 +453,23 @@ async fn serve(config: Config, distrusted_term: Option<u64>) -> anyhow::Result<(
     });
     tasks.spawn(serve_operators(operator_door, &planes, &config, operators.clone(), closing.clone()));
     tasks.spawn(watch_disk(config.data_dir.clone(), config.disk_reserve_bytes, node.flow.clone()));
-    tasks.spawn(ops::observe(
+    tasks.spawn(ops::observe(ops::Observed {
+        journal: node.journal.clone(),
+        links: node.links.clone(),
+        conversations: node.conversations.clone(),
+        planes: planes.all(),
+        wall: Arc::new(SystemClock),
+    }));
+    tasks.spawn(ops::watch_doubt(node.journal.clone()));
+    let health = ops::Health::new(
         node.journal.clone(),
-        node.links.clone(),
-        node.conversations.clone(),
-        Arc::new(SystemClock),
-    ));
-    let health = ops::Health::new(node.journal.clone(), config.initial_voters, drain.clone());
-    tasks.spawn(ops::serve_plain(plain_door, health, ops::recorder(), closing.clone()));
+        node.keeper.watch_fault(),
+        config.initial_voters,
+        drain.clone(),
+        operators.intake(),
+    );
+    tasks.spawn(operators.clone().lead_with_keys_only(drain.clone()));
+    tasks.spawn(ops::serve_plain(plain_door, health, metrics, closing.clone()));
     tracing::info!(
         node = format_args!("{:016x}", identity.node_id),
         gateway = %config.listen.gateway,
@@ -421,7 +502,11 @@ async fn watch_disk(folder: PathBuf, reserve_bytes: u64, flow: Arc<Flow>) {
     loop {
         tick.tick().await;
         match rustix::fs::statvfs(&folder) {
-            Ok(disk) => flow.set_disk_low(disk.f_bavail.saturating_mul(disk.f_frsize) < reserve_bytes),
+            Ok(disk) => {
+                let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+                telemetry::disk_free(free_bytes);
+                flow.set_disk_low(free_bytes < reserve_bytes);
+            }
             Err(error) => tracing::warn!(%error, "the free space of the disk is not known"),
         }
     }
@@ -437,6 +522,11 @@ async fn asked_to_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The door for `role`, counted.
+fn counted_door(role: Role, config: &Config) -> Door {
+    Door::new(role, config.realm()).observed_by(acceptor::counted(role))
+}
+
 fn serve_gateways(
     listener: TcpListener,
     planes: &Planes,
@@ -446,14 +536,22 @@ fn serve_gateways(
     closing: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let incoming =
-        acceptor::incoming(listener, planes.gateway.clone(), Door::new(Role::Gateway, config.realm()), closing.clone());
-    let gateways = Gateways::new(node.flow.clone(), node.own.clone(), drain);
+        acceptor::incoming(listener, planes.gateway.clone(), counted_door(Role::Gateway, config), closing.clone());
+    let admission = &node.guards.admission;
+    let gateways = Gateways::new(node.flow.clone(), node.own.clone(), admission.clone(), drain);
+    let sealing_keys = SealingKeys::new(node.flow.clone(), admission.clone(), node.keeper.keys().clone());
     let service = AuthorizationServiceServer::new(gateways).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let server = door::server_builder(Role::Gateway)
+        // Outermost: what the others refuse is a call too, and its caller may be somebody who tries doors.
+        .layer(CountLayer::new(Role::Gateway))
+        // Before all others: what a role may not call is looked at no further, and needs nothing but the certificate.
         .layer(AccessLayer)
+        // Around everything that follows, so that one span covers the whole call, with its forward to the leader.
         .layer(TraceLayer)
+        // Next to the services: only what tonic's decoder says without them needs other words.
         .layer(tower::util::MapResponseLayer::new(in_words_of_the_table))
-        .add_service(service);
+        .add_service(service)
+        .add_service(SealingKeyServiceServer::new(sealing_keys).max_decoding_message_size(MESSAGE_BYTES_MAX));
     async move { ended("gateway", server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await) }
 }
 
@@ -464,10 +562,11 @@ fn serve_peers(
     node: &Node,
     closing: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let incoming =
-        acceptor::incoming(listener, planes.peer.clone(), Door::new(Role::Peer, config.realm()), closing.clone());
-    let forwarded = ForwardedCalls::new(node.flow.clone(), node.forwarded.clone());
+    let incoming = acceptor::incoming(listener, planes.peer.clone(), counted_door(Role::Peer, config), closing.clone());
+    let forwarded = ForwardedCalls::new(node.flow.clone(), node.forwarded.clone(), node.way.clone());
     let server = door::server_builder(Role::Peer)
+        .layer(CountLayer::new(Role::Peer))
+        // Without a trace: heartbeats are no calls to follow, and what is forwarded brings its own.
         .layer(AccessLayer)
         .add_service(switch_consensus::service(node.journal.group()))
         .add_service(ForwardServiceServer::new(forwarded).max_decoding_message_size(4 * MESSAGE_BYTES_MAX));
@@ -481,19 +580,22 @@ fn serve_operators(
     operators: ops::Operators,
     closing: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let incoming = acceptor::incoming(
-        listener,
-        planes.operator.clone(),
-        Door::new(Role::Operator, config.realm()),
-        closing.clone(),
-    );
+    let incoming =
+        acceptor::incoming(listener, planes.operator.clone(), counted_door(Role::Operator, config), closing.clone());
     let server = door::server_builder(Role::Operator)
+        // In the order of the gateways' door, for the same reasons.
+        .layer(CountLayer::new(Role::Operator))
         .layer(AccessLayer)
         .layer(TraceLayer)
-        .add_service(ClusterServiceServer::new(operators.clone()))
-        .add_service(DirectoryServiceServer::new(operators.clone()))
-        .add_service(ReversalServiceServer::new(operators.clone()))
-        .add_service(RecordServiceServer::new(operators));
+        .add_service(ClusterServiceServer::new(operators.clone()).max_decoding_message_size(NAMES_BYTES_MAX))
+        .add_service(
+            DirectoryServiceServer::new(operators.clone()).max_decoding_message_size(DIRECTORY_CHANGES_BYTES_MAX),
+        )
+        .add_service(KeyServiceServer::new(operators.clone()).max_decoding_message_size(NAMES_BYTES_MAX))
+        .add_service(ReversalServiceServer::new(operators.clone()).max_decoding_message_size(NAMES_BYTES_MAX))
+        .add_service(RecordServiceServer::new(operators.clone()).max_decoding_message_size(NAMES_BYTES_MAX))
+        .add_service(TransactionServiceServer::new(operators.clone()).max_decoding_message_size(NAMES_BYTES_MAX))
+        .add_service(AuditServiceServer::new(operators).max_decoding_message_size(NAMES_BYTES_MAX));
     async move { ended("operator", server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await) }
 }
 
@@ -502,3 +604,9 @@ fn ended(door: &str, result: Result<(), tonic::transport::Error>) {
         tracing::error!(door, %error, "a door failed");
     }
 }
+
+/// Largest request of an operator's service: names, numbers and a few sentences of evidence.
+const NAMES_BYTES_MAX: usize = 16 << 10;
+/// Largest change of the directory that is read: a first import is one call. Twice what an entry of the journal holds, so that who
+/// sends more than that is told by how much, and what to do.
+const DIRECTORY_CHANGES_BYTES_MAX: usize = 2 * switch_consensus::limits::PACK_BYTES_MAX;

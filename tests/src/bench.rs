@@ -7,6 +7,7 @@
 pub mod drive;
 pub mod echo;
 pub mod etcd;
+pub mod flood;
 pub mod machine;
 pub mod report;
 pub mod till;

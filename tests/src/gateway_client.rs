@@ -18,15 +18,18 @@ use anyhow::Context;
 use rand::Rng;
 use switch_proto::gateway::v1::{
     self as pb, authorization_service_client::AuthorizationServiceClient, get_transaction_request::By,
+    key_service_client::KeyServiceClient,
 };
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap, transport::Channel};
 
-use self::stream::Lane;
+pub use self::seal::sealed;
+use self::{seal::Sealer, stream::Lane};
 use crate::{
     channel::{self, TlsFiles},
     history::{self, Ask, History, Outcome},
 };
 
+mod seal;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -80,6 +83,7 @@ pub struct GatewayClient {
     patience: Patience,
     aim: Aim,
     lanes: Option<Arc<Vec<Lane>>>,
+    sealer: Option<Arc<Sealer>>,
 }
 
 struct Shared {
@@ -142,7 +146,13 @@ impl GatewayClient {
             leader_changes: AtomicU64::new(0),
             history,
         };
-        Ok(Self { shared: Arc::new(shared), patience: Patience::default(), aim: Aim::Leader, lanes: None })
+        Ok(Self {
+            shared: Arc::new(shared),
+            patience: Patience::default(),
+            aim: Aim::Leader,
+            lanes: None,
+            sealer: None,
+        })
     }
 
     /// The same gateway with other patience.
@@ -159,6 +169,21 @@ impl GatewayClient {
     pub fn streaming(&self, lanes: usize) -> Self {
         let lanes = (0..lanes.max(1)).map(|number| Lane::open(self.shared.clone(), number));
         Self { lanes: Some(Arc::new(lanes.collect())), ..self.clone() }
+    }
+
+    /// The same gateway, sealing the card data of one payment in `one_in` to the key that the switch publishes now.
+    pub async fn sealing(&self, one_in: u64) -> anyhow::Result<Self> {
+        let sealer = Sealer::new(self.sealing_keys().await?, one_in)?;
+        Ok(Self { sealer: Some(Arc::new(sealer)), ..self.clone() })
+    }
+
+    /// The keys that the switch publishes.
+    pub async fn sealing_keys(&self) -> Result<pb::ListSealingKeysResponse, Status> {
+        let node = &self.shared.nodes[self.pick()];
+        let mut client = KeyServiceClient::new(node.channels[0].clone());
+        let request = RequestOf { timeout: self.patience.call };
+        let sent = request.send(&pb::ListSealingKeysRequest {}, |r| client.list_sealing_keys(r)).await;
+        sent.map(Response::into_inner)
     }
 
     /// Its name in the directory.
@@ -256,12 +281,16 @@ impl GatewayClient {
     async fn call(&self, node: usize, ask: &Ask) -> Result<pb::OperationResult, Status> {
         let mut abandoned =
             Abandoned { shared: &self.shared, ask, node, invoked_us: self.shared.now_us(), armed: true };
-        let result = match (&self.lanes, ask) {
+        // What is recorded is what was meant; what is sent may be sealed.
+        let sealed = self.sealer.as_ref().map(|sealer| sealer.seal(ask)).transpose();
+        let sealed = sealed.map_err(|error| Status::internal(error.to_string()))?;
+        let sent = sealed.as_ref().unwrap_or(ask);
+        let result = match (&self.lanes, sent) {
             (Some(lanes), Ask::Authorize(request)) => {
                 let lane = &lanes[self.shared.turn.fetch_add(1, Ordering::Relaxed) % lanes.len()];
                 lane.authorize(request, self.patience.call).await
             }
-            _ => self.unary(node, ask).await,
+            _ => self.unary(node, sent).await,
         };
         abandoned.armed = false;
         self.shared.history.record(&self.shared.name, ask, node, abandoned.invoked_us, result.as_ref());
@@ -437,10 +466,21 @@ impl RequestOf {
         request.set_timeout(self.timeout);
         // The channel keeps the deadline too; this bound is for a channel that hangs while it connects.
         match tokio::time::timeout(self.timeout + Duration::from_millis(500), call(request)).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.map_err(|status| if never_left(&status) { unavailable(&status) } else { status }),
             Err(_) => Err(Status::deadline_exceeded("no answer from the switch")),
         }
     }
+}
+
+/// True where the connection was closed before the call went out on it. Other clients of gRPC call that UNAVAILABLE; tonic's
+/// says CANCELLED, as if the caller had.
+fn never_left(status: &Status) -> bool {
+    let sources = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    sources.filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_canceled)
+}
+
+fn unavailable(status: &Status) -> Status {
+    Status::unavailable(status.message())
 }
 
 /// True where repeating the key is the way to learn more.

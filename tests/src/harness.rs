@@ -19,6 +19,7 @@ mod config;
 mod context;
 pub mod directory;
 mod folder;
+mod mount;
 mod node;
 mod operator;
 mod process;

@@ -14,6 +14,7 @@ pub mod load;
 pub mod model;
 pub mod multicall;
 pub mod needles;
+pub mod pay_twice;
 pub mod pki;
 pub mod sandbox;
 pub mod stage;

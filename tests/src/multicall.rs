@@ -1,5 +1,6 @@
 //! One program that is several: `dev node …`, `dev admin …` and `dev sandbox …` are the parts of a cluster, so that a
-//! suite or a program that wants real processes starts itself again and needs nothing built before.
+//! suite or a program that wants real processes starts itself again and needs nothing built before. `dev pay-twice …` asks a
+//! cluster whether one key is one payment.
 //!
 //! A part that was started by [`crate::harness::Process`] watches its standard input and dies with its parent: a parent
 //! that was killed cannot clean up, the end of a pipe can.
@@ -15,6 +16,8 @@ use anyhow::Context;
 use clap::Parser;
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::pay_twice;
+
 /// Set for children whose standard input is a pipe from a parent they must not outlive.
 pub const PARENT_PIPE: &str = "PAYSWITCH_PARENT_PIPE";
 
@@ -27,7 +30,7 @@ const MULTICALL: [&str; 3] = ["dev", "load", "bench"];
 /// Runs the part of a cluster that the command line names, if it names one.
 pub fn part(mut args: Vec<OsString>) -> Option<ExitCode> {
     let name = args.get(1)?.to_str()?.to_owned();
-    if !matches!(name.as_str(), "node" | "admin" | "sandbox") {
+    if !matches!(name.as_str(), "node" | "admin" | "sandbox" | "pay-twice") {
         return None;
     }
     if std::env::var_os(PARENT_PIPE).is_some() {
@@ -38,6 +41,7 @@ pub fn part(mut args: Vec<OsString>) -> Option<ExitCode> {
     Some(match name.as_str() {
         "node" => switch_node::run(args),
         "admin" => admin_cli::run(args),
+        "pay-twice" => pay_twice(args),
         _ => networks(args),
     })
 }
@@ -58,6 +62,21 @@ fn networks(args: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sandbox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn pay_twice(args: Vec<OsString>) -> ExitCode {
+    let args = pay_twice::Args::parse_from(args);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(pay_twice::run(args))) {
+        Ok(transaction) => {
+            eprintln!("one payment, told twice: {transaction}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("pay-twice: {error:#}");
             ExitCode::FAILURE
         }
     }

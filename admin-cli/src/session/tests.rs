@@ -27,6 +27,13 @@ impl DirectoryService for Node {
         Err(Status::unimplemented("not asked"))
     }
 
+    async fn explain_route(
+        &self,
+        _: Request<pb::ExplainRouteRequest>,
+    ) -> Result<Response<pb::ExplainRouteResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
     async fn apply_directory(
         &self,
         request: Request<pb::ApplyDirectoryRequest>,

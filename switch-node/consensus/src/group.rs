@@ -286,6 +286,8 @@ pub(crate) struct Inner {
     /// The leadership this node is giving away: it has no lease any more.
     pub(crate) handing_over: Mutex<Option<LeaderId>>,
     pub(crate) turn: Mutex<Turn>,
+    /// What this process has, by name; no affair of consensus.
+    pub(crate) holdings: RwLock<Vec<String>>,
     /// One snapshot is received at a time.
     pub(crate) receiving: Arc<Semaphore>,
     pub(crate) timing: Timing,
@@ -352,6 +354,7 @@ impl Group {
             leadership: watch::Sender::default(),
             handing_over: Mutex::default(),
             turn: Mutex::default(),
+            holdings: RwLock::default(),
             receiving: Arc::new(Semaphore::new(1)),
             timing: options.timing,
             policy: options.snapshots,
@@ -477,6 +480,11 @@ impl Group {
     /// Says that the cluster does not take this process for the node it says it is; see [`GroupStatus::refused`].
     pub fn refuse(&self, why: &str) {
         self.inner.peers.standing.refuse(why);
+    }
+
+    /// Says what this process has, by name, to every node that asks who it is.
+    pub fn declare(&self, holdings: Vec<String>) {
+        *self.inner.holdings.write() = holdings;
     }
 
     /// The called side of the peer wire, for a simulated wire; [`service`](crate::service) serves the same over gRPC.

@@ -101,6 +101,9 @@ pub trait SnapshotView: Send + Sync {
     /// Up to where it goes.
     fn progress(&self) -> Progress;
 
+    /// What the machine says of the state in a few bytes: equal on every replica that has applied the same entries.
+    fn fingerprint(&self) -> Bytes;
+
     /// The state in frames of at most [`SNAPSHOT_FRAME_BYTES_MAX`](crate::limits::SNAPSHOT_FRAME_BYTES_MAX), from the start. May
     /// be called more than once; each iterator is read on a thread that may block, off the machine's.
     fn frames(&self) -> Box<dyn Iterator<Item = Result<Bytes, MachineFault>> + Send>;

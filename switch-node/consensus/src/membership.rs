@@ -1,9 +1,10 @@
 //! Who belongs to the cluster, and how a cluster forms without hooks.
 //!
 //! ```text
-//!  empty disk ──(every configured peer is empty, own address is the smallest)──▶ a cluster of one voter
+//!  empty disk ──(every configured peer is empty and has what this node has, own address is the smallest)──▶ a cluster of one voter
 //!      │
-//!      └──(a peer has a cluster)──▶ Join ──▶ learner ──(while the cluster never had `initial_voters`)──▶ voter
+//!      └──(a peer has a cluster)──▶ Join ──▶ learner ──(while the cluster never had `initial_voters`, and it has what the
+//!                                                  │      leader has)──▶ voter
 //!                                                  └──(after that: an operator)──▶ voter
 //! ```
 //!
@@ -454,6 +455,16 @@ async fn enter(group: &Group, formation: &Formation) -> Result<&'static str, Att
     if !inner.is_empty() {
         return Ok("waiting to be a member");
     }
+    // What its first leader relies on, every node must have: any of them may lead next.
+    let held = BTreeSet::from_iter(inner.holdings.read().clone());
+    for (address, answer) in known.into_iter().filter(|(_, answer)| !alias(answer)) {
+        let theirs = BTreeSet::from_iter(answer.holdings);
+        if theirs != held {
+            return Err(Attempt::Later(format!(
+                "{address} has {theirs:?} and this node {held:?}: bring both the same"
+            )));
+        }
+    }
     let cluster_id = if own.cluster_id == 0 { formation.cluster_id } else { own.cluster_id };
     let member = Member { node_id: own.node_id, record: own_record(group, formation) };
     match group.bootstrap(cluster_id, vec![member]).await {
@@ -506,13 +517,32 @@ async fn attend(group: &Group, formation: &Formation) -> Result<&'static str, At
         }
         return Ok("keeping the record");
     }
-    if leadership.is_self
-        && let Some(node) = next_voter(group, formation.initial_voters)
-    {
-        group.promote(node).await.map_err(|error| Attempt::Later(error.to_string()))?;
-        tracing::info!(node = format_args!("{node:016x}"), "a learner became one of the first voters");
+    let mut lacking = Ok(());
+    for learner in if leadership.is_self { next_voters(group, formation.initial_voters) } else { Vec::new() } {
+        match has_what_this_node_has(group, &learner).await {
+            Ok(()) => {
+                let node = learner.node_id;
+                group.promote(node).await.map_err(|error| Attempt::Later(error.to_string()))?;
+                tracing::info!(node = format_args!("{node:016x}"), "a learner became one of the first voters");
+                return Ok("a member");
+            }
+            Err(words) => lacking = Err(Attempt::Later(words)),
+        }
     }
-    Ok("a member")
+    lacking.map(|()| "a member")
+}
+
+/// Whether a learner says that it has what this node, which leads, relies on: a voter may be the next to lead.
+async fn has_what_this_node_has(group: &Group, learner: &Member) -> Result<(), String> {
+    let (node, address) = (learner.node_id, &learner.record.peer_address);
+    let answer = group.inner.probe(address).await.filter(|answer| answer.node_id == node);
+    let answer = answer.ok_or_else(|| format!("{node:016x} at {address} does not say what it has"))?;
+    let held = BTreeSet::from_iter(group.inner.holdings.read().clone());
+    let theirs = BTreeSet::from_iter(answer.holdings);
+    if held.is_subset(&theirs) {
+        return Ok(());
+    }
+    Err(format!("{node:016x} has {theirs:?} and this node {held:?}: it may vote once it has as much"))
 }
 
 /// Asks the other members, one after the other, to keep this node's new record.
@@ -529,23 +559,28 @@ async fn ask_anybody(group: &Group, formation: &Formation) -> Result<&'static st
     Err(failed)
 }
 
-/// A learner the leader may promote by itself.
-fn next_voter(group: &Group, initial_voters: u32) -> Option<NodeId> {
+/// The learners the leader may promote by itself, one at a time.
+fn next_voters(group: &Group, initial_voters: u32) -> Vec<Member> {
     let inner = &*group.inner;
     let metrics = inner.metrics.borrow_watched();
-    let leader = own_leader_id(&metrics)?;
     let position = inner.applied.position.borrow();
+    let (Some(leader), Some(applied), Some(last)) = (own_leader_id(&metrics), position.applied, metrics.last_log_index)
+    else {
+        return Vec::new();
+    };
     // Before an entry of its own term is applied, a leader may not know how many voters there have been.
-    if position.applied?.leader_id != leader.into() || position.voters_most >= initial_voters {
-        return None;
+    if applied.leader_id != leader.into() || position.voters_most >= initial_voters {
+        return Vec::new();
     }
-    let last = metrics.last_log_index?;
-    metrics.membership_config.membership().learner_ids().find(|learner| {
+    let is_ready = |learner: &NodeId| {
         let matched = metrics.replication.as_ref().and_then(|matched| *matched.get(learner)?);
         let answered = metrics.heartbeat.as_ref().and_then(|answers| answers.get(learner)?.as_ref());
         matched.is_some_and(|matched| matched.index + BEHIND_MAX >= last)
             && answered.is_some_and(|at| openraft::Instant::elapsed(&**at) < inner.timing.election_max)
-    })
+    };
+    let members = &metrics.membership_config;
+    let ready = members.membership().learner_ids().filter(is_ready);
+    ready.filter_map(|node_id| Some(Member { node_id, record: members.get_node(&node_id)?.clone() })).collect()
 }
 
 fn own_record(group: &Group, formation: &Formation) -> MemberRecord {

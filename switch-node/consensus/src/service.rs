@@ -211,6 +211,7 @@ impl PeerHandler {
             boot_id: self.inner.peers.boot,
             empty: self.inner.is_empty(),
             leader_address: leadership.record.map(|record| record.peer_address).unwrap_or_default(),
+            holdings: self.inner.holdings.read().clone(),
         })
     }
 

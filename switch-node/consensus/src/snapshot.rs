@@ -23,10 +23,11 @@ use tokio::{
 };
 
 use crate::{
-    Group, NodeId, PeerError, Refusal,
+    Group, LeaderId, NodeId, PeerError, Refusal,
     group::Inner,
     limits,
     machine::{MachineFault, SnapshotSink, SnapshotView, host::Host},
+    raft::Position,
 };
 
 use wire::install_snapshot_request::Part;
@@ -214,6 +215,19 @@ pub enum SnapshotError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
+    /// The machine gave no view of its state.
+    #[error(transparent)]
+    Machine(MachineFault),
+}
+
+/// The state of this node at one moment, for somebody who keeps it outside of the cluster.
+pub struct Saved {
+    /// Last entry in it.
+    pub applied: u64,
+    /// Term of that entry.
+    pub term: u64,
+    /// The state. It keeps what is replaced meanwhile on the disk until it is dropped.
+    pub view: Arc<dyn SnapshotView>,
 }
 
 /// Who may take a snapshot now; kept by the leader.
@@ -253,6 +267,24 @@ impl Group {
             inner.raft.trigger().purge_log(upto).await.map_err(|_| SnapshotError::Stopped)?;
         }
         Ok(index)
+    }
+}
+
+impl Group {
+    /// A consistent view of everything this node has applied. Changes nothing: neither log nor turns know of it.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Nothing`] before the first entry, [`SnapshotError::Machine`] where the machine fails.
+    pub async fn view(&self) -> Result<Saved, SnapshotError> {
+        if self.inner.applied.position.borrow().applied.is_none() {
+            return Err(SnapshotError::Nothing);
+        }
+        let view = self.inner.host.call(|machine| machine.snapshot()).await.map_err(SnapshotError::Machine)?;
+        let view: Arc<dyn SnapshotView> = view.into();
+        let position = Position::decode(view.progress());
+        let position = position.map_err(|error| SnapshotError::Machine(MachineFault::new(error)))?;
+        let last = position.applied.ok_or(SnapshotError::Nothing)?;
+        Ok(Saved { applied: last.index, term: LeaderId::from(last.leader_id).term, view })
     }
 }
 

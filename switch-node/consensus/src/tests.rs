@@ -1,6 +1,7 @@
 //! A cluster in one process, over direct calls: disks are real, the machine and the wire are not.
 
 mod cluster;
+mod forming;
 mod groups;
 mod logs;
 mod machines;

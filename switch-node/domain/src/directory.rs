@@ -1,5 +1,6 @@
-//! What operators decide: gateways, networks, links, routes. Every change makes a new version and leaves a record with its
-//! author; that history is the audit trail. Directory and book never share an entry (R24).
+//! What operators decide: gateways, networks, links, routes. Every change makes a new version;
+//! with its author and what it replaced it stands in the [audit trail](crate::audit). Directory and book never share an entry
+//! (R24).
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,7 @@ use crate::{
     limits,
     money::{Amount, Currency},
     outcome::{AnswerText, ResponseCode},
-    table::{Key, Row, Table, TableFault},
-    time::LogTime,
+    table::{Key, Made, Row, Table, TableFault},
     transaction::{ReversalPolicy, Terms},
 };
 
@@ -28,6 +28,34 @@ pub struct Gateway {
     pub merchants: BTreeMap<MerchantId, MerchantGrant>,
     /// Limits by currency.
     pub limits: BTreeMap<Currency, GatewayLimit>,
+    /// New payments a second, up to [`limits::REQUESTS_PER_SECOND_MAX`]; zero is no limit. Captures, voids and repeats of
+    /// known keys have four times as much for themselves (R12).
+    pub requests_per_second: u32,
+    /// New payments that may come at once after a pause, up to [`limits::BURST_MAX`]; zero is one second's worth.
+    pub burst: u32,
+    /// Payments under way at once, up to [`limits::CONCURRENT_MAX`]; zero is no limit.
+    pub concurrent: u32,
+    /// True refuses card data that is not sealed to the switch's key.
+    pub require_sealed: bool,
+}
+
+impl Gateway {
+    /// What its limits on calls must hold to.
+    fn check_calls(&self) -> Result<(), DirectoryRefusal> {
+        // A burst is a part of a rate: without one it would say nothing, and its author believes that it does.
+        let burst_max = if self.requests_per_second == 0 { 0 } else { limits::BURST_MAX };
+        for (field, value, max, allowed) in [
+            ("requests_per_second", self.requests_per_second, limits::REQUESTS_PER_SECOND_MAX, "0 to 100000"),
+            ("burst", self.burst, burst_max, "0 to 1000000, and 0 without requests_per_second"),
+            ("concurrent", self.concurrent, limits::CONCURRENT_MAX, "0 to 16384"),
+        ] {
+            if value > max {
+                let (name, value) = (self.id.to_string(), u64::from(value));
+                return Err(DirectoryRefusal::OutOfRange { field, name, value, allowed });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A merchant that a gateway may act for.
@@ -211,15 +239,29 @@ pub struct DirectoryCommand {
     pub changes: Vec<Change>,
 }
 
-/// A change that was made: who, when, and what stood there before (audit).
+/// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangeRecord {
-    /// What was asked.
-    pub command: DirectoryCommand,
-    /// When.
-    pub time: LogTime,
-    /// What each change replaced, in the order of the changes: a change that would bring it back, `None` where nothing was.
-    pub before: Vec<Option<Change>>,
+pub enum Applied {
+    /// The directory was changed.
+    Changed {
+        /// Version that holds the changes.
+        version: u64,
+        /// What each change replaced, in the order of the changes: a change that would bring it back, `None` where nothing
+        /// was (audit).
+        replaced: Vec<Option<Change>>,
+    },
+    /// The request_id was there before: this version holds its changes already.
+    Repeated(u64),
+}
+
+impl Applied {
+    /// Version that holds the changes.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Changed { version, .. } | Self::Repeated(version) => *version,
+        }
+    }
 }
 
 /// Why a change was refused. Nothing was changed.
@@ -288,6 +330,28 @@ pub enum DirectoryRefusal {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// The key of the call made something else before.
+    #[error("the request_id was used for a data key: each call has one of its own")]
+    RequestIdReused,
+}
+
+impl DirectoryRefusal {
+    /// A name that never changes: it stands in the audit trail, whose hash replicas of different releases compare (S17).
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::VersionMismatch { .. } => "VERSION_MISMATCH",
+            Self::ChangeCount(_) => "CHANGE_COUNT",
+            Self::TooMany(_) => "TOO_MANY_RECORDS",
+            Self::Missing { .. } => "RECORD_NOT_FOUND",
+            Self::InUse { .. } => "RECORD_IN_USE",
+            Self::PrincipalTaken { .. } => "PRINCIPAL_TAKEN",
+            Self::MerchantTaken { .. } => "MERCHANT_TAKEN",
+            Self::RangeBackwards(_) => "RANGE_BACKWARDS",
+            Self::OutOfRange { .. } => "OUT_OF_RANGE",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+        }
+    }
 }
 
 impl Directory {
@@ -310,10 +374,11 @@ impl Directory {
     pub fn apply(
         table: &mut dyn Table,
         command: DirectoryCommand,
-        now: LogTime,
-    ) -> Result<Result<u64, DirectoryRefusal>, TableFault> {
-        if let Some(Row::Version(version)) = table.get(&Key::OperatorRequest(command.request_id.clone()))? {
-            return Ok(Ok(version));
+    ) -> Result<Result<Applied, DirectoryRefusal>, TableFault> {
+        match table.get(&Key::OperatorRequest(command.request_id.clone()))? {
+            Some(Row::Made(Made::Directory(version))) => return Ok(Ok(Applied::Repeated(version))),
+            Some(_) => return Ok(Err(DirectoryRefusal::RequestIdReused)),
+            None => {}
         }
         let mut directory = Self::load(table)?;
         if command.expected_version != 0 && command.expected_version != directory.version {
@@ -323,10 +388,10 @@ impl Directory {
         if command.changes.is_empty() || command.changes.len() > limits::DIRECTORY_CHANGES_MAX {
             return Ok(Err(DirectoryRefusal::ChangeCount(command.changes.len())));
         }
-        let mut before = Vec::with_capacity(command.changes.len());
+        let mut replaced = Vec::with_capacity(command.changes.len());
         for change in &command.changes {
             match directory.change(change.clone()) {
-                Ok(replaced) => before.push(replaced),
+                Ok(before) => replaced.push(before),
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
@@ -335,13 +400,9 @@ impl Directory {
         }
         directory.version += 1;
         let version = directory.version;
-        table.put(Key::OperatorRequest(command.request_id.clone()), Row::Version(version));
-        table.put(
-            Key::DirectoryChange(version),
-            Row::DirectoryChange(Box::new(ChangeRecord { command, time: now, before })),
-        );
+        table.put(Key::OperatorRequest(command.request_id), Row::Made(Made::Directory(version)));
         table.put(Key::Directory, Row::Directory(Box::new(directory)));
-        Ok(Ok(version))
+        Ok(Ok(Applied::Changed { version, replaced }))
     }
 
     fn change(&mut self, change: Change) -> Result<Option<Change>, DirectoryRefusal> {
@@ -396,6 +457,7 @@ impl Directory {
             if gateway.merchants.len() > limits::MERCHANTS_MAX {
                 return Err(DirectoryRefusal::TooMany("merchants of one gateway"));
             }
+            gateway.check_calls()?;
             for principal in &gateway.principals {
                 if let Some(other) = principals.insert(principal, &gateway.id).filter(|other| *other != &gateway.id) {
                     return Err(DirectoryRefusal::PrincipalTaken {
@@ -468,5 +530,42 @@ impl Directory {
     #[must_use]
     pub fn gateway_of(&self, principal: &str) -> Option<&Gateway> {
         self.gateways.values().find(|gateway| gateway.principals.iter().any(|known| known == principal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(requests_per_second: u32, burst: u32, concurrent: u32) -> Result<(), DirectoryRefusal> {
+        let id = GatewayId::parse("shop").expect("an id");
+        let shop = Gateway {
+            id: id.clone(),
+            principals: Vec::new(),
+            enabled: true,
+            merchants: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            requests_per_second,
+            burst,
+            concurrent,
+            require_sealed: false,
+        };
+        Directory { gateways: BTreeMap::from([(id, shop)]), ..Directory::default() }.check()
+    }
+
+    #[test]
+    fn a_directory_with_limits_on_calls_is_taken_as_far_as_they_make_sense() {
+        for (requests_per_second, burst, concurrent) in
+            [(0, 0, 0), (1, 0, 0), (1, 1, 1), (100_000, 1_000_000, 16_384), (0, 0, 5)]
+        {
+            assert_eq!(checked(requests_per_second, burst, concurrent), Ok(()));
+        }
+        let out =
+            |field, value, allowed| Err(DirectoryRefusal::OutOfRange { field, name: "shop".into(), value, allowed });
+        assert_eq!(checked(100_001, 0, 0), out("requests_per_second", 100_001, "0 to 100000"));
+        let of_burst = "0 to 1000000, and 0 without requests_per_second";
+        assert_eq!(checked(1, 1_000_001, 0), out("burst", 1_000_001, of_burst));
+        assert_eq!(checked(0, 1, 0), out("burst", 1, of_burst), "a burst of nothing");
+        assert_eq!(checked(0, 0, 16_385), out("concurrent", 16_385, "0 to 16384"));
     }
 }

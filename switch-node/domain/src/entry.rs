@@ -2,6 +2,7 @@
 //! them and one log time.
 
 use crate::{
+    audit::AuditEntry,
     authorization::Credentials,
     card::CardReference,
     id::{AttemptRef, GatewayId, LeaderId, LinkId, NetworkId, Owner, Position, RequestId, RouteId, TransactionId},
@@ -52,6 +53,8 @@ pub enum Command {
     ReadClock(ClockReading),
     /// An operator says that the leader's wall clock is right (R8).
     AcceptClock(Box<ClockAcceptance>),
+    /// What an operator did. No transaction changes by it: the journal puts it into the audit trail.
+    Audit(Box<AuditEntry>),
 }
 
 /// How a network is asked.

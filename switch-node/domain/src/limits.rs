@@ -70,4 +70,19 @@ pub const DIRECTORY_RECORDS_MAX: usize = 20_000;
 /// Merchants of one gateway.
 pub const MERCHANTS_MAX: usize = 20_000;
 
+/// New payments a second that a gateway may be given: more than a leader serves all gateways together.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 100_000;
+
+/// New payments at once that a gateway may be given: ten seconds of the greatest rate.
+pub const BURST_MAX: u32 = 1_000_000;
+
+/// Payments under way that a gateway may be given: as many as a node has under way at most.
+pub const CONCURRENT_MAX: u32 = 16_384;
+
+/// Data keys of one purpose: they are kept in memory whole, and at one a month this is eight decades.
+pub const DATA_KEYS_MAX: usize = 1_000;
+
+/// Incarnations: a nonce has 48 bits for them.
+pub const INCARNATION_MAX: u64 = (1 << 48) - 1;
+
 const _: () = assert!(OPERATIONS_MAX < u16::MAX as usize, "an operation's index is a u16");

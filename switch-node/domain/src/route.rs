@@ -60,6 +60,38 @@ pub enum Unroutable {
     NoRoute,
 }
 
+/// Why a route is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedOver {
+    /// It is switched off.
+    Disabled,
+    /// It does not take the currency.
+    Currency,
+    /// The amount is below its least.
+    AmountBelow,
+    /// The amount is above its greatest.
+    AmountAbove,
+    /// A route before it names the same network.
+    NetworkNamedBefore,
+}
+
+impl Route {
+    /// What keeps it from serving this currency and amount.
+    fn refuses(&self, currency: Currency, amount: Amount) -> Option<PassedOver> {
+        if !self.enabled {
+            Some(PassedOver::Disabled)
+        } else if !self.currencies.is_empty() && !self.currencies.contains(&currency) {
+            Some(PassedOver::Currency)
+        } else if amount < self.amount_min {
+            Some(PassedOver::AmountBelow)
+        } else if self.amount_max.is_some_and(|max| amount > max) {
+            Some(PassedOver::AmountAbove)
+        } else {
+            None
+        }
+    }
+}
+
 impl RouteTable {
     /// Indexes a directory's routes.
     #[must_use]
@@ -88,26 +120,50 @@ impl RouteTable {
     /// # Errors
     /// [`Unroutable`].
     pub fn choose(&self, pan: &Pan, currency: Currency, amount: Amount) -> Result<Routed, Unroutable> {
-        let number = pan.range_key();
-        let piece = self.pieces[..self.pieces.partition_point(|piece| piece.low <= number)]
-            .last()
-            .filter(|piece| number <= piece.high)
-            .ok_or(Unroutable::NoRange)?;
-        let of_range = || piece.routes.iter().map(|index| &self.routes[*index as usize]);
+        let piece = self.piece_of(pan.range_key()).ok_or(Unroutable::NoRange)?;
+        let of_range = || self.routes_of(piece);
         if of_range().any(|route| route.luhn) && !pan.has_check_digit() {
             return Err(Unroutable::CheckDigit);
         }
         let mut candidates: Vec<Candidate> = Vec::with_capacity(piece.routes.len());
         for route in of_range() {
-            let serves = route.enabled
-                && (route.currencies.is_empty() || route.currencies.contains(&currency))
-                && amount >= route.amount_min
-                && route.amount_max.is_none_or(|max| amount <= max);
-            if serves && candidates.iter().all(|known| known.network != route.network) {
+            if route.refuses(currency, amount).is_none()
+                && candidates.iter().all(|known| known.network != route.network)
+            {
                 candidates.push(Candidate { route: route.id.clone(), network: route.network.clone() });
             }
         }
         if candidates.is_empty() { Err(Unroutable::NoRoute) } else { Ok(Routed { candidates }) }
+    }
+
+    /// The routes that [`RouteTable::choose`] looks at for a number, in its order, each with why it is passed over.
+    pub fn explain(
+        &self,
+        number: u64,
+        currency: Currency,
+        amount: Amount,
+    ) -> impl Iterator<Item = (&Route, Option<PassedOver>)> {
+        let mut named: Vec<&NetworkId> = Vec::new();
+        self.piece_of(number).into_iter().flat_map(|piece| self.routes_of(piece)).map(move |route| {
+            let passed_over = match route.refuses(currency, amount) {
+                None if named.contains(&&route.network) => Some(PassedOver::NetworkNamedBefore),
+                None => {
+                    named.push(&route.network);
+                    None
+                }
+                refused => refused,
+            };
+            (route, passed_over)
+        })
+    }
+
+    fn piece_of(&self, number: u64) -> Option<&Piece> {
+        let last = self.pieces[..self.pieces.partition_point(|piece| piece.low <= number)].last();
+        last.filter(|piece| number <= piece.high)
+    }
+
+    fn routes_of(&self, piece: &Piece) -> impl Iterator<Item = &Route> {
+        piece.routes.iter().map(|index| &self.routes[*index as usize])
     }
 }
 

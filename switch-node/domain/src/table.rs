@@ -6,8 +6,10 @@ use std::{collections::BTreeMap, ops::Bound};
 use thiserror::Error;
 
 use crate::{
+    audit::{AuditHead, AuditRecord},
     directory::Directory,
     id::{AttemptRef, GatewayId, LinkId, NetworkId, Position, RequestId, Stan, TransactionId},
+    keyring::{KeyPurpose, Keyring},
     limits,
     money::{Amount, Currency},
     outcome::Decision,
@@ -47,10 +49,14 @@ pub enum Key {
     Forgotten,
     /// The directory.
     Directory,
-    /// One change of the directory, by the version it made.
-    DirectoryChange(u64),
     /// An operator's key, so that a repeated call changes nothing more.
     OperatorRequest(RequestId),
+    /// The data keys of the cluster.
+    Keyring,
+    /// One record of the audit trail, by its number.
+    AuditRecord(u64),
+    /// The end of the audit trail.
+    AuditHead,
 }
 
 /// What stands there.
@@ -74,16 +80,38 @@ pub enum Row {
     Time(LogTime),
     /// The directory.
     Directory(Box<Directory>),
-    /// A change of the directory.
-    DirectoryChange(Box<crate::directory::ChangeRecord>),
-    /// The version that an operator's call made.
-    Version(u64),
+    /// What an operator's call made.
+    Made(Made),
     /// The key of an authorization.
     RequestId(RequestId),
     /// A place in the journal.
     Position(Position),
     /// How log time and wall clocks stand to each other.
     Clock(ClockRow),
+    /// The data keys of the cluster.
+    Keyring(Box<Keyring>),
+    /// A record of the audit trail.
+    AuditRecord(Box<AuditRecord>),
+    /// Its end.
+    AuditHead(AuditHead),
+}
+
+/// What an operator's call made: a call of another kind under the same key is not a repeated one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// This version of the directory.
+    Directory(u64),
+    /// A data key.
+    Key(MadeKey),
+}
+
+/// The data key that an operator's call made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MadeKey {
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Its version.
+    pub version: u32,
 }
 
 /// What a key names.

@@ -1,7 +1,7 @@
 //! What operators decide.
 
 use switch_domain::directory::{
-    Change, ChangeRecord, Directory, DirectoryCommand, Gateway, GatewayLimit, Link, MerchantGrant, Network, Route,
+    Change, Directory, DirectoryCommand, Gateway, GatewayLimit, Link, MerchantGrant, Network, Route,
 };
 
 use super::{
@@ -20,7 +20,10 @@ choices! {
 }
 
 messages! {
-    Gateway { 1 id, 2 principals, 3 enabled, 4 merchants, 5 limits }
+    Gateway {
+        1 id, 2 principals, 3 enabled, 4 merchants, 5 limits, 6 requests_per_second, 7 burst, 8 concurrent,
+        9 require_sealed,
+    }
     MerchantGrant { 1 terminals, 2 acquirer, 3 enabled }
     GatewayLimit { 1 per_operation, 2 per_day }
     Network {
@@ -55,24 +58,5 @@ message_value!(Directory {
             routes: read_records(5, from, |route: &Route| route.id.clone())?,
             retention_days: Field::read(6, from)?,
         })
-    }
-});
-
-message_value!(ChangeRecord {
-    |value, to| {
-        let ChangeRecord { command, time, before } = value;
-        command.write(1, to);
-        time.write(2, to);
-        for replaced in before {
-            to.nested(3, |to| replaced.write(1, to));
-        }
-    }
-    |from| {
-        let (command, time) = (Field::read(1, from)?, Field::read(2, from)?);
-        let mut before = Vec::new();
-        while from.next_is(3, Kind::Bytes) {
-            before.push(from.nested("Replaced", |from| from.optional(1))?);
-        }
-        Ok(ChangeRecord { command, time, before })
     }
 });

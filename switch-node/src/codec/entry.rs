@@ -8,6 +8,7 @@ use switch_domain::{
         ForgetEvents, ForgetTombstone, Keep, LaneAnswer, NewTransaction, NotSentEvidence, Open, Plan,
         ProposeResolution, ResolutionWord, Subject, TimedOut, Void, VoidTarget,
     },
+    keyring::KeyringCommand,
     time::LogTime,
 };
 
@@ -41,13 +42,15 @@ pub struct Mark {
     pub hash: [u8; 32],
 }
 
-/// What a pack holds: book and directory never share an entry (R24).
+/// What a pack holds: book, directory and keyring never share an entry (R24).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PackBody {
     /// Commands of the book.
     Book(Vec<Command>),
     /// A command of the directory.
     Directory(Box<DirectoryCommand>),
+    /// A command of the keyring.
+    Keyring(Box<KeyringCommand>),
 }
 
 /// Writes a pack.
@@ -87,19 +90,26 @@ message_value!(Pack {
         match &value.body {
             PackBody::Book(commands) => commands.write(4, to),
             PackBody::Directory(command) => command.write(5, to),
+            PackBody::Keyring(_) => {}
         }
         value.applied.write(6, to);
+        if let PackBody::Keyring(command) = &value.body {
+            command.write(7, to);
+        }
     }
     |from| {
         let incarnation = from.fixed(1)?;
         let (first_ticket, log_time) = (Field::read(2, from)?, Field::read(3, from)?);
         let commands = Vec::read(4, from)?;
-        let body = match from.optional(5)? {
-            None => PackBody::Book(commands),
-            Some(command) if commands.is_empty() => PackBody::Directory(command),
-            Some(_) => return Err(from.invalid("pack of book and directory")),
+        let (directory, applied) = (from.optional(5)?, Field::read(6, from)?);
+        let keyring = from.optional(7)?;
+        let body = match (directory, keyring) {
+            (None, None) => PackBody::Book(commands),
+            (Some(command), None) if commands.is_empty() => PackBody::Directory(command),
+            (None, Some(command)) if commands.is_empty() => PackBody::Keyring(command),
+            (Some(_), None) => return Err(from.invalid("pack of book and directory")),
+            (_, Some(_)) => return Err(from.invalid("pack of the keyring and something else")),
         };
-        let applied = Field::read(6, from)?;
         Ok(Pack { incarnation, first_ticket, log_time, body, applied })
     }
 });
@@ -120,7 +130,7 @@ choices! {
         ;
         1 Open, 2 Failover, 3 Answer, 4 NotSent, 5 TimedOut, 6 LateSend, 7 Capture, 8 Void, 9 LaneAnswer, 10 Park,
         11 ProposeResolution, 12 Expire, 13 ConfirmResolution, 14 WithdrawResolution,
-        15 Forget, 16 ForgetTombstone, 17 ForgetEvents, 18 ReadClock, 19 AcceptClock,
+        15 Forget, 16 ForgetTombstone, 17 ForgetEvents, 18 ReadClock, 19 AcceptClock, 20 Audit,
     }
     Subject { ; 1 New, 2 Increment, 3 Refund }
     FailoverCause { ; 1 NotSent, 2 PermittedNo }

@@ -28,8 +28,10 @@ const CLOCK: u8 = 0x50;
 const CLOCK_AGREEMENT: u8 = 0x52;
 const FORGOTTEN: u8 = 0x54;
 const DIRECTORY: u8 = 0x58;
-const DIRECTORY_CHANGE: u8 = 0x60;
 const OPERATOR_REQUEST: u8 = 0x68;
+const KEYRING: u8 = 0x70;
+const AUDIT_RECORD: u8 = 0x80;
+const AUDIT_HEAD: u8 = 0x88;
 
 /// Writes a key.
 #[must_use]
@@ -92,14 +94,16 @@ pub fn encode_key(key: &Key) -> Vec<u8> {
         Key::ClockAgreement => out.push(CLOCK_AGREEMENT),
         Key::Forgotten => out.push(FORGOTTEN),
         Key::Directory => out.push(DIRECTORY),
-        Key::DirectoryChange(version) => {
-            out.push(DIRECTORY_CHANGE);
-            out.extend_from_slice(&version.to_be_bytes());
-        }
         Key::OperatorRequest(request) => {
             out.push(OPERATOR_REQUEST);
             put_text(request.as_str(), &mut out);
         }
+        Key::Keyring => out.push(KEYRING),
+        Key::AuditRecord(number) => {
+            out.push(AUDIT_RECORD);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        Key::AuditHead => out.push(AUDIT_HEAD),
     }
     out
 }
@@ -143,8 +147,10 @@ pub fn decode_key(bytes: &[u8]) -> Result<Key, CodecFault> {
         CLOCK_AGREEMENT => Key::ClockAgreement,
         FORGOTTEN => Key::Forgotten,
         DIRECTORY => Key::Directory,
-        DIRECTORY_CHANGE => Key::DirectoryChange(u64::from_be_bytes(from.array()?)),
         OPERATOR_REQUEST => Key::OperatorRequest(from.request()?),
+        KEYRING => Key::Keyring,
+        AUDIT_RECORD => Key::AuditRecord(u64::from_be_bytes(from.array()?)),
+        AUDIT_HEAD => Key::AuditHead,
         unknown => return Err(CodecFault::UnknownTable(unknown)),
     };
     if from.rest.is_empty() { Ok(key) } else { Err(CodecFault::Key) }

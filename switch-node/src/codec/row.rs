@@ -1,7 +1,8 @@
 //! Rows: the values of the table.
 
 use switch_domain::table::{
-    AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row, TombstoneVoid,
+    AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, Made, MadeKey, OwedKind, OwedRow, RequestRow, Row,
+    TombstoneVoid,
 };
 
 use super::{
@@ -14,9 +15,12 @@ use super::{
 pub fn encode_row(row: &Row) -> Vec<u8> {
     let capacity = match row {
         Row::Transaction(transaction) => 256 + 384 * transaction.operations.len(),
-        Row::Directory(_) | Row::DirectoryChange(_) => 4096,
+        Row::Directory(_) => 4096,
+        Row::Keyring(keyring) => 64 + 160 * keyring.keys.len(),
+        Row::AuditRecord(_) => 512,
         Row::Request(_) | Row::Owed(_) | Row::Event(_) | Row::Doubt(_) | Row::RequestId(_) | Row::Clock(_) => 128,
-        Row::Counter(_) | Row::Sum(_) | Row::Time(_) | Row::Version(_) | Row::Position(_) => 16,
+        Row::AuditHead(head) => 48 + 32 * head.recent.len(),
+        Row::Counter(_) | Row::Sum(_) | Row::Time(_) | Row::Made(_) | Row::Position(_) => 16,
     };
     wire::encode(row, capacity)
 }
@@ -48,17 +52,21 @@ fn belongs(key: &Key, row: &Row) -> bool {
         Key::Clock | Key::Forgotten => matches!(row, Row::Time(_)),
         Key::ClockAgreement => matches!(row, Row::Clock(_)),
         Key::Directory => matches!(row, Row::Directory(_)),
-        Key::DirectoryChange(_) => matches!(row, Row::DirectoryChange(_)),
-        Key::OperatorRequest(_) => matches!(row, Row::Version(_)),
+        Key::OperatorRequest(_) => matches!(row, Row::Made(_)),
+        Key::Keyring => matches!(row, Row::Keyring(_)),
+        Key::AuditRecord(number) => matches!(row, Row::AuditRecord(record) if record.number == *number),
+        Key::AuditHead => matches!(row, Row::AuditHead(_)),
     }
 }
 
 choices! {
     Row {
         ;
-        1 Transaction, 2 Request, 3 Owed, 4 Event, 5 Counter, 6 Doubt, 7 Sum, 8 Time, 9 Directory, 10 DirectoryChange,
-        11 Version, 12 RequestId, 13 Position, 14 Clock,
+        1 Transaction, 2 Request, 3 Owed, 4 Event, 5 Counter, 6 Doubt, 7 Sum, 8 Time, 9 Directory,
+        12 RequestId, 13 Position, 14 Clock, 15 Keyring,
+        20 AuditRecord, 21 AuditHead, 22 Made,
     }
+    Made { ; 1 Directory, 2 Key }
 }
 
 enumerations! {
@@ -72,6 +80,7 @@ messages! {
         1 transaction, 2 revision, 3 status, 4 request_id, 5 method, 6 decision, 7 reversal, 8 advice, 9 time,
     }
     DoubtRow { 1 count, 2 parked, 3 amounts }
+    MadeKey { 1 purpose, 2 version }
     ClockRow { 1 disagreement, 2 accepted }
     Disagreement { 1 node, 2 wall, 3 log }
     AcceptedClock { 1 wall, 2 log, 3 author, 4 reason }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use switch_domain::{
     id::{GatewayId, RequestId},
-    table::{Key, Row},
+    table::{Key, Made, Row},
 };
 use switch_proto::journal::v1 as proto;
 
@@ -148,7 +148,7 @@ fn s17_an_enum_value_of_a_newer_version_stops_the_reader() {
 
 #[test]
 fn s17_a_field_of_a_newer_version_stops_the_reader() {
-    let mut bytes = encode_row(&Row::Version(7));
+    let mut bytes = encode_row(&Row::Made(Made::Directory(7)));
     bytes.extend([15 << 3, 1]);
     let key = Key::OperatorRequest(RequestId::parse("k").expect("a key"));
     assert_eq!(decode_row(&key, &bytes), Err(CodecFault::Unexpected { message: "Row", field: 15 }));

@@ -26,7 +26,6 @@ use std::{
 };
 
 use futures::Stream;
-use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -38,8 +37,12 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Http2Limits,
     peer::{PeerIdentity, Principal, Realm, Role, Unrecognized},
+    seldom::Seldom,
 };
-use crate::security::tls::{TlsMaterial, connector::Wire, live::Guarded};
+use crate::{
+    security::tls::{TlsMaterial, connector::Wire, live::Guarded},
+    telemetry::{self, Refused},
+};
 use census::{Census, Seat, host};
 pub use connection::Connection;
 
@@ -104,12 +107,6 @@ impl Door {
     pub fn observed_by(self, observer: DoorObserver) -> Self {
         Self { observer, ..self }
     }
-
-    /// Other ages than the role's; the server must be built with the same.
-    #[cfg(test)]
-    fn aging(self, age_max: Duration, grace: Duration) -> Self {
-        Self { age_max: Some(age_max), grace, ..self }
-    }
 }
 
 impl fmt::Debug for Door {
@@ -133,6 +130,17 @@ pub enum DoorEvent<'a> {
 
 /// Sees every event, on the thread where it happens; must not block.
 pub type DoorObserver = Arc<dyn Fn(Role, &DoorEvent<'_>) + Send + Sync>;
+
+/// Counts what happens at the door for `role`.
+pub fn counted(role: Role) -> DoorObserver {
+    telemetry::door_known(role.name());
+    Arc::new(|role, event| match event {
+        DoorEvent::Opened(_) => telemetry::door_entered(role.name()),
+        DoorEvent::Closed(_) => telemetry::door_left(role.name()),
+        DoorEvent::Refused(_, turned) => telemetry::door_refused(role.name(), turned.kind()),
+        DoorEvent::AcceptFailed(_) => telemetry::door_refused(role.name(), Refused::Socket),
+    })
+}
 
 /// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +169,21 @@ pub enum Turned {
     /// The socket broke before anything was said.
     #[error("socket failed: {0}")]
     Socket(io::Error),
+}
+
+impl Turned {
+    /// What it counts as.
+    fn kind(&self) -> Refused {
+        match self {
+            Self::Full(_) | Self::AddressFull(_) | Self::AddressHandshaking(_) | Self::PrincipalFull(_) => {
+                Refused::NoRoom
+            }
+            Self::HandshakeTimedOut(_) => Refused::Late,
+            Self::Handshake(_) => Refused::Handshake,
+            Self::Unrecognized(_) => Refused::Stranger,
+            Self::Socket(_) => Refused::Socket,
+        }
+    }
 }
 
 /// Accepts until `shutdown`; then the listener is closed, handshakes in progress are dropped and the stream ends.
@@ -322,22 +345,6 @@ struct Place {
     _address: Seat<IpAddr>,
 }
 
-/// Lets one line a second into the log: a flood at the door must not become one on the disk. Counters see everything.
-#[derive(Default)]
-struct Seldom(Mutex<Option<Instant>>);
-
-impl Seldom {
-    fn is_due(&self) -> bool {
-        let now = Instant::now();
-        let mut last = self.0.lock();
-        let is_due = last.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
-
 /// Out of descriptors or memory, the same error comes back at once until somebody closes something. Every other error
 /// belongs to the one connection that is gone.
 fn pause_after(error: &io::Error) -> Duration {
@@ -350,4 +357,3 @@ fn pause_after(error: &io::Error) -> Duration {
 
 /// Connections that wait for the server's task to take them.
 const READY_MAX: usize = 64;
-const LOG_EVERY: Duration = Duration::from_secs(1);

@@ -2,7 +2,8 @@
 //!
 //! Takes the [`PeerIdentity`] that the acceptor put into the request's extensions; refuses what the table does not declare
 //! with PERMISSION_DENIED, what came without an identity with UNAUTHENTICATED. The order of roles and packages is no
-//! accident: an operator's certificate can make no payment, a gateway's can change no route.
+//! accident: an operator's certificate can make no payment, a gateway's can change no route. What is refused here is counted
+//! and said in the log by [`count`](super::count), which stands around it.
 
 use std::task::{Context, Poll};
 
@@ -29,6 +30,7 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/payswitch.gateway.v1.AuthorizationService/GetTransaction", Role::Gateway),
     ("/payswitch.gateway.v1.AuthorizationService/ListTransactions", Role::Gateway),
     ("/payswitch.gateway.v1.AuthorizationService/WatchTransactions", Role::Gateway),
+    ("/payswitch.gateway.v1.KeyService/ListSealingKeys", Role::Gateway),
     ("/payswitch.peer.v1.ForwardService/Forward", Role::Peer),
     ("/payswitch.peer.v1.ForwardService/Inquire", Role::Peer),
     ("/payswitch.peer.v1.ForwardService/Evidence", Role::Peer),
@@ -48,22 +50,39 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/payswitch.operator.v1.ClusterService/PromoteMember", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/RemoveMember", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/TransferLeader", Role::Operator),
+    ("/payswitch.operator.v1.ClusterService/DrainNode", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/TriggerSnapshot", Role::Operator),
+    ("/payswitch.operator.v1.ClusterService/SaveSnapshot", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/GetClock", Role::Operator),
     ("/payswitch.operator.v1.ClusterService/AcceptClock", Role::Operator),
     ("/payswitch.operator.v1.DirectoryService/GetDirectory", Role::Operator),
     ("/payswitch.operator.v1.DirectoryService/ApplyDirectory", Role::Operator),
+    ("/payswitch.operator.v1.DirectoryService/ExplainRoute", Role::Operator),
+    ("/payswitch.operator.v1.KeyService/ListKeys", Role::Operator),
+    ("/payswitch.operator.v1.KeyService/RotateKey", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ListReversals", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ResendReversal", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ResolveReversal", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/ConfirmResolution", Role::Operator),
     ("/payswitch.operator.v1.ReversalService/WithdrawResolution", Role::Operator),
     ("/payswitch.operator.v1.RecordService/ExportTransactions", Role::Operator),
+    ("/payswitch.operator.v1.TransactionService/GetTransaction", Role::Operator),
+    ("/payswitch.operator.v1.TransactionService/ListTransactions", Role::Operator),
+    ("/payswitch.operator.v1.TransactionService/ListTransactionEvents", Role::Operator),
+    ("/payswitch.operator.v1.AuditService/ListAuditRecords", Role::Operator),
 ];
+
+/// Name of whatever is no method of ours, where methods are counted.
+pub const OTHER: &str = "other";
 
 /// Whether the table lets `role` call the method at `path`.
 pub fn may(role: Role, path: &str) -> bool {
     TABLE.iter().any(|(method, owner)| *owner == role && *method == path)
+}
+
+/// The method at `path` as the table names it, whoever may call it; [`OTHER`] where it names none.
+pub fn method(path: &str) -> &'static str {
+    TABLE.iter().map(|(method, _)| *method).find(|method| *method == path).unwrap_or(OTHER)
 }
 
 /// The decision for one request.
@@ -75,7 +94,6 @@ fn admit<B>(request: &Request<B>) -> Result<(), Status> {
     if may(peer.role(), path) {
         return Ok(());
     }
-    tracing::warn!(principal = %peer.principal(), role = %peer.role(), method = ?path, "call refused");
     let message = format!("{} may not call this method", peer.role());
     Err(refused(Code::PermissionDenied, "METHOD_NOT_ALLOWED", message).with("role", peer.role()).status())
 }

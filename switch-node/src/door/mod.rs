@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!   TCP ── acceptor: caps, handshake, time-outs ── peer: certificate → PeerIdentity
-//!    └── HTTP/2 (limits below) ── access: role × method ── trace: span, trace context ── service
+//!    └── HTTP/2 (limits below) ── count: rate, errors, duration ── access: role × method ── trace: span, context ── service
 //! ```
 //!
 //! The services' own stacks begin behind this; nothing here knows a message.
 
 pub mod acceptor;
 pub mod access;
+pub mod count;
 pub mod deadline;
 pub mod peer;
 pub mod refusal;
+pub mod seldom;
 pub mod trace;
 
 use std::time::Duration;

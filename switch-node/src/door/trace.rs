@@ -11,9 +11,10 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request};
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{Instrument as _, instrument::Instrumented};
+use tracing::{Instrument as _, Span, instrument::Instrumented};
 
 use super::peer::PeerIdentity;
+use crate::telemetry::TracePlace;
 
 /// Where a call stands in a distributed trace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,13 +26,27 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The context of a request: the caller's if it sent a good one, else a new one.
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// The context that a caller sent, if it sent a good one.
+    pub fn received(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().ok().and_then(Self::parse).unwrap_or_else(Self::fresh),
-            _ => Self::fresh(),
+            (Some(value), None) => value.to_str().ok().and_then(Self::parse),
+            _ => None,
         }
+    }
+
+    /// What a call goes on under: `span`, made a child of what the caller sent, where traces are recorded; else the caller's
+    /// context or a new one. Nobody may have entered the span yet.
+    pub fn under(span: &Span, received: Option<Self>) -> Self {
+        if let Some(context) = received {
+            let Self { trace_id, span_id, is_sampled } = context;
+            TracePlace { trace_id, span_id, is_sampled }.adopt(span);
+        }
+        let recorded = TracePlace::of(span);
+        recorded
+            .map(|TracePlace { trace_id, span_id, is_sampled }| Self { trace_id, span_id, is_sampled })
+            .or(received)
+            .unwrap_or_else(Self::fresh)
     }
 
     /// Parses the header's value: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, no id all zero. Of a later version the part
@@ -126,13 +141,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let context = TraceContext::of(request.headers());
+        let received = TraceContext::received(request.headers());
         let span = tracing::info_span!(
             "call",
+            otel.kind = "server",
             method = request.uri().path(),
-            trace_id = %Hex(&context.trace_id),
-            principal = request.extensions().get::<PeerIdentity>().map(|peer| tracing::field::display(peer.principal())),
+            trace_id = tracing::field::Empty,
+            principal =
+                request.extensions().get::<PeerIdentity>().map(|peer| tracing::field::display(peer.principal())),
         );
+        let context = TraceContext::under(&span, received);
+        span.record("trace_id", tracing::field::display(Hex(&context.trace_id)));
         request.extensions_mut().insert(context);
         let answer = span.in_scope(|| self.inner.call(request));
         answer.instrument(span)
@@ -195,7 +214,7 @@ mod tests {
         assert_eq!(later, context);
         let mut headers = HeaderMap::new();
         context.inject(&mut headers);
-        assert_eq!(TraceContext::of(&headers), context);
+        assert_eq!(TraceContext::received(&headers), Some(context));
     }
 
     #[test]
@@ -227,7 +246,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
-        let fresh = TraceContext::of(&headers);
+        assert_eq!(TraceContext::received(&headers), None);
+        let fresh = TraceContext::under(&Span::none(), None);
         assert_ne!(fresh.trace_id(), TraceContext::parse(GOOD).expect("good").trace_id());
         assert!(!fresh.is_sampled());
     }

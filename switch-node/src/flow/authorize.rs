@@ -18,9 +18,10 @@ use tokio::time::{Duration, Instant};
 
 use super::{Flow, FlowError, Patience, converse::Conversation};
 use crate::{
+    link::Links,
     outcome::Opening,
-    router::{self, Itinerary, Unserved},
-    security::vault::FingerprintParts,
+    router::{self, Itinerary, Nowhere, Stop, Unserved},
+    security::vault::{FingerprintParts, VaultFault},
 };
 
 impl Flow {
@@ -48,10 +49,12 @@ impl Flow {
             return Err(declined(DeclineReason::ExpiredCard));
         }
 
+        self.can_seal(deadline).await?;
+
         // ② which card network, and which next
         let standing = self.journal.standing();
         let mut itinerary = router::plan(&standing, &card.pan, &authorization).map_err(declined)?;
-        let stop = itinerary.next(&self.links).ok_or_else(|| declined(DeclineReason::IssuerUnavailable))?;
+        let stop = first_stop(&mut itinerary, &self.links)?;
         self.check_deadline(patience, stop.terms.attempt_timeout_ms)?;
 
         let id = self.transaction_id(gateway, &authorization.request_id);
@@ -116,7 +119,7 @@ impl Flow {
 
         let standing = self.journal.standing();
         let mut itinerary = router::return_to(&standing, &original).ok_or_else(|| declined(DeclineReason::NoRoute))?;
-        let stop = itinerary.next(&self.links).ok_or_else(|| declined(DeclineReason::IssuerUnavailable))?;
+        let stop = first_stop(&mut itinerary, &self.links)?;
         self.check_deadline(patience, stop.terms.attempt_timeout_ms)?;
         let open = Open {
             gateway: gateway.clone(),
@@ -171,7 +174,7 @@ impl Flow {
                 }
                 Reply::Settled(settled) => Ok(*settled),
                 Reply::InFlight { transaction, operation } => {
-                    drop((card, opening));
+                    drop((card, opening, itinerary));
                     flow.wait(&gateway, transaction, operation, deadline).await
                 }
                 Reply::Refused(refusal) => Err(refusal.into()),
@@ -189,7 +192,7 @@ impl Flow {
         original: Option<switch_domain::id::TransactionId>,
         request_id: &switch_domain::id::RequestId,
         deadline: Instant,
-        fingerprint: &(dyn Fn(Option<u32>) -> Result<Fingerprint, crate::security::vault::VaultFault> + Sync),
+        fingerprint: &(dyn Fn(Option<u32>) -> Result<Fingerprint, VaultFault> + Sync),
         entered: &mut Option<Opening>,
     ) -> Result<Option<Settled>, FlowError> {
         let Some(RequestRow::Operation { transaction, operation }) =
@@ -218,6 +221,21 @@ impl Flow {
         self.journal.decided(gateway, transaction, operation, true, deadline).await?.ok_or(FlowError::InProgress)
     }
 
+    /// A leader that has just begun may still be waiting for its number and its first key. One that no longer leads gets neither.
+    async fn can_seal(&self, deadline: Instant) -> Result<(), FlowError> {
+        if self.vault.can_seal() {
+            return Ok(());
+        }
+        let mut reign = self.journal.watch_reign();
+        tokio::select! {
+            biased;
+            () = self.vault.ready() => Ok(()),
+            // The sender lives as long as the node.
+            _ = reign.wait_for(Option::is_none) => Err(FlowError::NotLeader),
+            () = tokio::time::sleep_until(deadline) => Err(FlowError::Vault(VaultFault::NotReady)),
+        }
+    }
+
     /// A call that cannot see its attempt's end is refused before the journal (R3). The caller is judged by what it gave, the
     /// switch by what is left.
     fn check_deadline(&self, patience: Patience, attempt_timeout_ms: u32) -> Result<(), FlowError> {
@@ -242,6 +260,15 @@ impl Flow {
 pub(super) fn declined(reason: impl Into<Unserved>) -> FlowError {
     let Unserved(reason) = reason.into();
     FlowError::Refused(Refusal::Declined(reason, Position::default()))
+}
+
+/// Where a payment goes first. A network whose links are full is passed over like one that is out of service, but where that is
+/// all there is, it is no reason for a decline: there will be room in a moment.
+fn first_stop(itinerary: &mut Itinerary, links: &Links) -> Result<Stop, FlowError> {
+    itinerary.next(links).map_err(|nowhere| match nowhere {
+        Nowhere::OutOfService => declined(DeclineReason::IssuerUnavailable),
+        Nowhere::Full => FlowError::NoRoom,
+    })
 }
 
 fn asked(authorization: Authorization) -> Asked {

@@ -12,11 +12,13 @@ use switch_domain::{
     outcome::{Answer, NetworkAnswer, NotSent},
 };
 use tokio::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 use super::{Flow, FlowError, limits};
 use crate::{
     outcome::{self, Opening},
     router::Itinerary,
+    telemetry::{self, RequestKind},
 };
 
 /// A conversation in the task that owns it.
@@ -45,14 +47,18 @@ impl Conversation {
             let answer = self.send(dispatch, &card, timer, opening.take()).await;
             let (command, fallback) = self.judge(&attempt, answer);
             match self.commit(&attempt, command, fallback).await? {
-                Next::Settled(settled) => return Ok(settled),
+                Next::Settled(settled) => {
+                    let network = settled.last_attempt().map(|(network, ..)| network);
+                    telemetry::decided(settled.method(), settled.told(), network);
+                    return Ok(settled);
+                }
                 Next::Dispatch(next) => dispatch = next,
             }
             drop(held);
         }
     }
 
-    async fn send(&self, dispatch: Dispatch, card: &Card, timer: Instant, opening: Option<Opening>) -> Answer {
+    async fn send(&mut self, dispatch: Dispatch, card: &Card, timer: Instant, opening: Option<Opening>) -> Answer {
         if let Err(why) = self.still_wanted(&dispatch) {
             return Answer::NotSent(why);
         }
@@ -61,7 +67,15 @@ impl Conversation {
                 let attempt = dispatch.attempt().clone();
                 self.flow.conversations.given(&attempt);
                 drop(opening); // from here on it counts as given, until the gate sees it written
-                let answer = link.send(dispatch, &self.asked, card, timer).await;
+                let (network, began) = (dispatch.network().clone(), Instant::now());
+                let room = self.itinerary.take_room();
+                let span = tracing::info_span!("network", otel.kind = "client", %network, link = %link.id());
+                let answer = link.send(dispatch, &self.asked, card, room, timer).instrument(span).await;
+                let took = began.elapsed();
+                telemetry::network_request(&network, RequestKind::Payment, (&answer).into(), took);
+                if matches!(answer, Answer::Answered(_)) {
+                    self.flow.stopwatch.answered(&network, took);
+                }
                 self.flow.conversations.written(&attempt);
                 answer
             }
@@ -124,7 +138,7 @@ impl Conversation {
         if !allowed || !self.itinerary.has_next() {
             return None;
         }
-        let stop = self.itinerary.next(&self.flow.links)?;
+        let stop = self.itinerary.next(&self.flow.links).ok()?;
         let timer = Duration::from_millis(u64::from(stop.terms.attempt_timeout_ms));
         if Instant::now() + timer > self.until {
             return None;

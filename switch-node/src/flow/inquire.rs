@@ -65,7 +65,8 @@ impl Flow {
         }
     }
 
-    /// Lists a tenant's transactions before `before`, newest first.
+    /// Gives a tenant's transactions before `before` to `take`, newest first, for as long as it says that it takes more. They are
+    /// read a few at a time: one may have a hundred operations.
     ///
     /// # Errors
     /// [`FlowError`].
@@ -73,20 +74,28 @@ impl Flow {
         &self,
         gateway: &GatewayId,
         before: Option<TransactionId>,
-        limit: usize,
         deadline: Instant,
-    ) -> Result<Vec<Transaction>, FlowError> {
+        mut take: impl FnMut(&Transaction) -> bool,
+    ) -> Result<(), FlowError> {
         self.journal.read_barrier(deadline).await?;
         let first = Key::Transaction(gateway.clone(), TransactionId::from_number(0));
-        let last = Key::Transaction(gateway.clone(), before.unwrap_or(TransactionId::from_number(u128::MAX)));
-        let rows = self.journal.reader().range_back(Bound::Included(&first), Bound::Excluded(&last), limit)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(_, row)| match row {
-                Row::Transaction(transaction) => Some(*transaction),
-                _ => None,
-            })
-            .collect())
+        let mut last = Key::Transaction(gateway.clone(), before.unwrap_or(TransactionId::from_number(u128::MAX)));
+        loop {
+            let (from, to) = (Bound::Included(&first), Bound::Excluded(&last));
+            let rows = self.journal.reader().range_back(from, to, LISTED_AT_ONCE)?;
+            let ended = rows.len() < LISTED_AT_ONCE;
+            for (key, row) in rows {
+                if let Row::Transaction(transaction) = row
+                    && !take(&transaction)
+                {
+                    return Ok(());
+                }
+                last = key;
+            }
+            if ended {
+                return Ok(());
+            }
+        }
     }
 
     /// What became of a key whose forwarded call broke: waits for the decision until the deadline. Carries no card data (R15).
@@ -116,3 +125,6 @@ impl Flow {
         self.journal.decided(gateway, transaction, operation, true, deadline).await?.ok_or(FlowError::OutcomeUnknown)
     }
 }
+
+/// Transactions of a list that are read at once.
+const LISTED_AT_ONCE: usize = 16;

@@ -9,6 +9,7 @@ mod converse;
 mod gate;
 mod inquire;
 pub mod limits;
+mod pace;
 mod watch;
 
 use std::sync::{
@@ -19,12 +20,13 @@ use std::sync::{
 pub use change::CaptureAsked;
 pub use gate::Gate;
 pub use inquire::{Inquiry, Named};
+pub use pace::{Pace, Took};
 use switch_domain::{
     directory::Gateway,
     entry::{Command, Plan},
     id::{GatewayId, Owner, RequestId, Slot, TransactionId},
     refusal::Refusal,
-    table::TableFault,
+    table::{RequestRow, TableFault},
     time::LogTime,
 };
 use thiserror::Error;
@@ -33,6 +35,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 pub use watch::{EVENTS_AT_ONCE, Seen, WatchedEvent};
 
 use crate::{
@@ -41,6 +44,7 @@ use crate::{
     outcome::{Conversations, Courier},
     router::Stop,
     security::vault::{Vault, VaultFault},
+    telemetry,
 };
 
 /// Why a gateway gets no decision.
@@ -69,6 +73,9 @@ pub enum FlowError {
     /// The deadline was long enough, and what is left of it is not: the switch has used it up before anything was begun.
     #[error("the time ended before anything was begun")]
     TimeUsedUp,
+    /// Every link that could take it is full, and nothing was begun: a network is slower than its payments come.
+    #[error("every link to the card's networks is full")]
+    NoRoom,
     /// Too many flows are under way.
     #[error("{0} requests are under way, which is the bound")]
     Overloaded(usize),
@@ -109,6 +116,7 @@ pub struct Flow {
     disk_low: AtomicBool,
     /// Whether new calls are taken; closed during a hand-over (R4).
     intake: Receiver<bool>,
+    stopwatch: pace::Stopwatch,
 }
 
 /// How long a caller waits.
@@ -142,6 +150,7 @@ impl Flow {
             next_id: AtomicU64::new(0),
             disk_low: AtomicBool::new(false),
             intake,
+            stopwatch: pace::Stopwatch::default(),
         })
     }
 
@@ -160,6 +169,35 @@ impl Flow {
     /// The tenant that a principal acts for, and whether it may do so now (R10).
     pub fn tenant(&self, principal: &str) -> Option<Gateway> {
         self.journal.standing().directory.gateway_of(principal).cloned()
+    }
+
+    /// Tasks of the node.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// What the stations took since this was last asked.
+    pub fn pace(&self) -> Pace {
+        self.stopwatch.look()
+    }
+
+    /// Requests that the links in service can have in flight together.
+    pub fn room(&self) -> u32 {
+        self.links.room()
+    }
+
+    /// What a new payment must have left of its time at least: the shortest attempt timer there is, and half of the margin
+    /// (R3).
+    pub fn payment_needs(&self) -> Duration {
+        let standing = self.journal.standing();
+        let enabled = standing.directory.networks.values().filter(|network| network.enabled);
+        let timer_ms = enabled.map(|network| network.attempt_timeout_ms).min().unwrap_or_default();
+        Duration::from_millis(u64::from(timer_ms) + switch_domain::limits::DEADLINE_MARGIN_MS / 2)
+    }
+
+    /// True where a key belongs to an operation in this node's table, decided or not. No barrier.
+    pub fn knows(&self, gateway: &GatewayId, original: Option<TransactionId>, request_id: &RequestId) -> bool {
+        matches!(self.journal.request(gateway, original, request_id), Ok(Some(RequestRow::Operation { .. })))
     }
 
     /// Attempts that are under way here.
@@ -194,11 +232,12 @@ impl Flow {
         work: impl Future<Output = Result<T, FlowError>> + Send + 'static,
     ) -> Result<T, FlowError> {
         let room = self.room.clone().try_acquire_owned().map_err(|_| FlowError::Overloaded(limits::FLOWS_MAX))?;
-        let task = self.tasks.spawn(async move {
+        let owned = async move {
             let done = work.await;
             drop(room);
             done
-        });
+        };
+        let task = self.tasks.spawn(owned.in_current_span());
         match tokio::time::timeout_at(deadline, task).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) | Err(_) => Err(FlowError::OutcomeUnknown),
@@ -206,9 +245,14 @@ impl Flow {
     }
 
     async fn propose(&self, command: Command) -> Result<switch_domain::book::Reply, FlowError> {
-        self.journal.propose(command).await.map_err(|lost| match lost {
-            Lost::NotTaken => FlowError::NotLeader,
+        let began = Instant::now();
+        let reply = self.journal.propose(command).await.map_err(|lost| match lost {
+            Lost::NotTaken | Lost::TooLarge { .. } => FlowError::NotLeader,
             Lost::Unknown => FlowError::OutcomeUnknown,
-        })
+        })?;
+        let took = began.elapsed();
+        self.stopwatch.committed(took);
+        telemetry::committed(took);
+        Ok(reply)
     }
 }

@@ -131,6 +131,22 @@ methods! {
     Verify => "VerifyCard", pb::VerifyCardRequest, VerifyCardResponse;
 }
 
+impl Ask {
+    /// The original that a follow-up names, or empty.
+    pub fn original(&self) -> &str {
+        match self {
+            Self::Authorize(_) | Self::Verify(_) => "",
+            Self::Increment(request) => &request.transaction_id,
+            Self::Capture(request) => &request.transaction_id,
+            Self::Refund(request) => &request.transaction_id,
+            Self::Void(request) => match &request.original {
+                Some(pb::void_request::Original::TransactionId(id)) => id,
+                Some(pb::void_request::Original::OriginalRequestId(_)) | None => "",
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

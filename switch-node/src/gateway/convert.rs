@@ -11,6 +11,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
+use prost::Message as _;
 use switch_domain::{
     authorization::{Authorization, FollowUp},
     card::Card,
@@ -20,7 +21,7 @@ use switch_domain::{
     money::Amount,
     outcome::AnswerText,
     time::LogTime,
-    transaction::{CaptureMode, Merchant},
+    transaction::{CaptureMode, Merchant, Transaction},
 };
 use switch_proto::gateway::v1 as pb;
 
@@ -53,7 +54,7 @@ pub fn authorize(gateway: &Gateway, request: pb::AuthorizeRequest) -> Result<(Au
         first_sent_unix_ms,
     } = request;
     let mut fields = Fields::default();
-    let presented = presented(&mut fields, card, entry_mode, three_d_secure)?;
+    let presented = presented(&mut fields, card, entry_mode, three_d_secure);
     let key = fields.id("request_id", RequestId::parse(&request_id));
     let money = fields.money(amount);
     let seller = read_merchant(&mut fields, merchant.as_ref());
@@ -110,7 +111,7 @@ pub fn authorize(gateway: &Gateway, request: pb::AuthorizeRequest) -> Result<(Au
 pub fn verify(gateway: &Gateway, request: pb::VerifyCardRequest) -> Result<(Authorization, Card), BadRequest> {
     let pb::VerifyCardRequest { request_id, currency_code, card, merchant, entry_mode, address } = request;
     let mut fields = Fields::default();
-    let presented = presented(&mut fields, card, entry_mode, None)?;
+    let presented = presented(&mut fields, card, entry_mode, None);
     let key = fields.id("request_id", RequestId::parse(&request_id));
     let currency = fields.currency("currency_code", &currency_code);
     let seller = read_merchant(&mut fields, merchant.as_ref());
@@ -286,9 +287,45 @@ pub fn list(request: pb::ListTransactionsRequest) -> Result<Page, BadRequest> {
     Ok(Page { size, before })
 }
 
+/// The answer to a list while it is filled: as many transactions as were asked for, and as a gateway's client takes.
+pub struct Listed {
+    size: usize,
+    bytes: usize,
+    last: Option<TransactionId>,
+    is_followed: bool,
+    transactions: Vec<pb::Transaction>,
+}
+
+impl Listed {
+    /// Nothing yet, and at most `size`.
+    #[must_use]
+    pub fn new(size: usize) -> Self {
+        Self { size, bytes: 0, last: None, is_followed: false, transactions: Vec::new() }
+    }
+
+    /// Takes the next older one; false where the page is full, so that another page follows.
+    pub fn take(&mut self, next: &Transaction) -> bool {
+        if self.transactions.len() >= self.size || self.bytes >= PAGE_BYTES {
+            self.is_followed = true;
+            return false;
+        }
+        let told = transaction(next);
+        self.bytes += told.encoded_len();
+        self.transactions.push(told);
+        self.last = Some(next.id);
+        true
+    }
+
+    /// What is told.
+    #[must_use]
+    pub fn page(self) -> pb::ListTransactionsResponse {
+        let next_page_token = self.last.filter(|_| self.is_followed).map_or_else(String::new, page_token);
+        pb::ListTransactionsResponse { transactions: self.transactions, next_page_token }
+    }
+}
+
 /// The token of the page that follows `last`.
-#[must_use]
-pub fn page_token(last: TransactionId) -> String {
+fn page_token(last: TransactionId) -> String {
     format!("{PAGE_TOKEN}{last}")
 }
 
@@ -451,6 +488,8 @@ fn free_of_number(
 const PAGE_SIZE_DEFAULT: usize = 100;
 /// The contract's bound.
 const PAGE_SIZE_MAX: usize = 1000;
+/// Bytes after which a page ends: with one transaction more, below the 4 MiB that gRPC clients take by default.
+const PAGE_BYTES: usize = 1 << 20;
 /// First character of a page token: what follows is the id of the last transaction of the page.
 const PAGE_TOKEN: &str = "p";
 /// First character of a resume token: what follows is a position and a time in hexadecimal.

@@ -26,6 +26,7 @@ use tokio::{
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use super::{
     call::{self, Ask, GatewayCall, Told},
@@ -36,10 +37,11 @@ use super::{
 };
 use crate::{
     codec,
+    door::trace::TraceContext,
     flow::{Flow, Inquiry},
     journal::{Journal, reign::Reign},
     outcome::{Carried, Conversations, Courier, Opening, limits::HOLDS_ASKED_MAX},
-    security::vault::Vault,
+    security::{tls::connector::ConnectFault, vault::Vault},
 };
 
 /// Why a call to a peer has no answer.
@@ -297,7 +299,9 @@ fn forwarded(
                 let status = status_of(bytes);
                 match status.get_details_error_info() {
                     Some(info) if info.reason == "NO_LEADER" => Forwarded::NotTheLeader,
-                    Some(_) | None => Forwarded::Answered(Err(GatewayAnswerError(status))),
+                    Some(_) => Forwarded::Answered(Err(GatewayAnswerError(status))),
+                    // Every answer of a leader says its reason: this one is of something in between.
+                    None => Forwarded::Unknown,
                 }
             }
             None => Forwarded::Unknown,
@@ -307,19 +311,18 @@ fn forwarded(
     }
 }
 
-/// True where the call failed before its first byte: no connection could be made, or the other side's door refused it.
+/// True where the call failed before its first byte: no connection could be made, or it was closed meanwhile, or the other side's
+/// door refused the call.
 fn was_not_sent(status: &Status) -> bool {
     if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented) {
         return true;
     }
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.downcast_ref::<crate::security::tls::connector::ConnectFault>().is_some() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    let mut sources = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    sources.any(|error| {
+        error.downcast_ref::<ConnectFault>().is_some()
+            // The connection was closed with the call still in its queue.
+            || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
+    })
 }
 
 fn status_of(bytes: bytes::Bytes) -> Status {
@@ -365,12 +368,13 @@ impl Courier for Peers {
 pub struct ForwardedCalls {
     flow: Arc<Flow>,
     stack: Stack,
+    way: Arc<dyn LeaderWay>,
 }
 
 impl ForwardedCalls {
-    /// Serves calls that other nodes forward with the stack for them.
-    pub fn new(flow: Arc<Flow>, stack: Stack) -> Self {
-        Self { flow, stack }
+    /// Serves calls that other nodes forward with the stack for them, while `way` lets them enter.
+    pub fn new(flow: Arc<Flow>, stack: Stack, way: Arc<dyn LeaderWay>) -> Self {
+        Self { flow, stack, way }
     }
 
     async fn inquired(&self, request: &wire::InquireRequest, until: Instant) -> Result<Told, GatewayError> {
@@ -407,15 +411,20 @@ impl ForwardService for ForwardedCalls {
         let Some(ask) = call::method(&method).and_then(|method| Ask::decode(method, message)) else {
             return Ok(response(Err(GatewayError::Fault)));
         };
+        // As at this node's own door. A leader that has not applied everything before its term does not know every key yet, nor
+        // which links are its own: what it said would be told as a decision (R3).
+        let Some(entered) = self.way.enter() else { return Ok(response(Err(GatewayError::NotLeader))) };
+        let span = tracing::info_span!("forwarded", otel.kind = "server", method = method.as_str());
+        let traceparent = TraceContext::under(&span, TraceContext::parse(&traceparent)).to_string();
         let call = GatewayCall {
             principal: caller.map(|caller| caller.principal).unwrap_or_default().into(),
             ask,
             deadline: Some(Instant::now() + Duration::from_millis(u64::from(remaining_ms))),
             given: Duration::from_millis(u64::from(given_ms)),
             traceparent,
-            entered: None,
+            entered: Some(entered),
         };
-        Ok(response(self.stack.clone().oneshot(call).await))
+        Ok(response(self.stack.clone().oneshot(call).instrument(span).await))
     }
 
     async fn inquire(&self, request: Request<wire::InquireRequest>) -> Result<Response<wire::ForwardResponse>, Status> {
@@ -438,6 +447,7 @@ impl ForwardService for ForwardedCalls {
                 | Command::TimedOut(_)
                 | Command::LateSend(_)
                 | Command::LaneAnswer(_)
+                | Command::Audit(_)
         );
         if !is_evidence {
             return Err(Status::invalid_argument("not a piece of evidence"));

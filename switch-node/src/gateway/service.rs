@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream::FuturesUnordered};
+use switch_domain::directory::Gateway;
 use switch_proto::gateway::v1::{
     self as pb, authorization_service_server::AuthorizationService, authorize_stream_response::Answer,
 };
@@ -16,22 +17,31 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tower::ServiceExt as _;
 
 use super::{
-    call::{self, Ask, GatewayCall, Told},
+    call::{Ask, GatewayCall, Told},
     convert,
+    layers::{
+        admission::{Admission, Place, Priority},
+        deadline::ours,
+    },
     stack::{Stack, of_flow},
     status::GatewayError,
 };
 use crate::{
-    door::{deadline, peer::PeerIdentity, trace::TraceContext},
+    door::{
+        count::Denials,
+        deadline,
+        peer::{PeerIdentity, Role},
+        trace::TraceContext,
+    },
     flow::{Flow, Named},
-    telemetry,
+    telemetry::Rpc,
 };
 
 /// Items of one stream in flight: past it the stream is not read (R19).
 pub const STREAM_IN_FLIGHT_MAX: usize = 1_024;
 
 /// Deadline of a read that names none.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Largest request message: an authorization with every field full is under 4 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 10;
@@ -79,32 +89,27 @@ fn of_decoder(code: Code) -> GatewayError {
 pub struct Gateways {
     flow: Arc<Flow>,
     stack: Stack,
+    admission: Arc<Admission>,
     drain: CancellationToken,
+    /// Items of streams that were denied: the door sees the stream only.
+    denials: Arc<Denials>,
 }
 
 impl Gateways {
-    /// Serves a stack. `drain` ends streams and watches.
-    pub fn new(flow: Arc<Flow>, stack: Stack, drain: CancellationToken) -> Self {
-        Self { flow, stack, drain }
+    /// Serves a stack, and reads as `admission` has places for them. `drain` ends streams and watches.
+    pub fn new(flow: Arc<Flow>, stack: Stack, admission: Arc<Admission>, drain: CancellationToken) -> Self {
+        Self { flow, stack, admission, drain, denials: Arc::default() }
     }
 
-    async fn ask<T>(
-        &self,
-        request: Request<T>,
-        wrap: impl FnOnce(T) -> Ask,
-    ) -> Result<Result<Told, GatewayError>, GatewayError> {
+    async fn ask<T>(&self, request: Request<T>, wrap: impl FnOnce(T) -> Ask) -> Result<Told, GatewayError> {
         let principal = principal(&request)?;
         let left = time_left(&request)?;
         let deadline = left.map(|left| Instant::now() + left);
         let traceparent = request.extensions().get::<TraceContext>().map(ToString::to_string).unwrap_or_default();
         let ask = wrap(request.into_inner());
-        let method = call::path(ask.method());
-        let begun = Instant::now();
         let call =
             GatewayCall { principal, ask, deadline, given: left.unwrap_or_default(), traceparent, entered: None };
-        let told = self.stack.clone().oneshot(call).await;
-        telemetry::rpc(method, told.as_ref().err().map(GatewayError::code), begun.elapsed());
-        Ok(told)
+        self.stack.clone().oneshot(call).await
     }
 
     /// Puts the leader's address beside an answer, so that gateways can call it directly.
@@ -128,29 +133,44 @@ impl Gateways {
         let leadership = leadership.borrow();
         leadership.record.as_ref()?.gateway_address.parse().ok()
     }
-
-    /// Tenant and deadline of a read.
-    fn reader<T>(&self, request: &Request<T>) -> Result<(switch_domain::id::GatewayId, Instant), GatewayError> {
-        let principal = principal(request)?;
-        let gateway = self.flow.tenant(&principal).ok_or(GatewayError::UnknownPrincipal)?;
-        let left = time_left(request)?.unwrap_or(READ_DEADLINE);
-        Ok((gateway.id, Instant::now() + left))
-    }
 }
 
-fn principal<T>(request: &Request<T>) -> Result<Arc<str>, GatewayError> {
+/// A read that has its place.
+pub(super) struct Reader {
+    pub(super) gateway: Gateway,
+    /// When it is answered at the latest: before the caller's deadline, so that the caller hears why.
+    pub(super) until: Instant,
+    _place: Place,
+}
+
+/// Tenant, deadline and place of a read. Reads are served by the node that was called, so their places are this node's; they
+/// cost a quorum's word and no commit, and do not count against the gateway's rate, which the leader keeps.
+pub(super) async fn reader<T>(
+    flow: &Flow,
+    admission: &Arc<Admission>,
+    request: &Request<T>,
+) -> Result<Reader, GatewayError> {
+    let principal = principal(request)?;
+    let gateway = flow.tenant(&principal).ok_or(GatewayError::UnknownPrincipal)?;
+    let now = Instant::now();
+    let until = ours(now + time_left(request)?.unwrap_or(READ_DEADLINE), now)?;
+    let place = admission.enter(Priority::Read, &gateway.id, until).await?;
+    Ok(Reader { gateway, until, _place: place })
+}
+
+pub(super) fn principal<T>(request: &Request<T>) -> Result<Arc<str>, GatewayError> {
     let identity = request.extensions().get::<PeerIdentity>().ok_or(GatewayError::UnknownPrincipal)?;
     Ok(Arc::from(identity.principal().as_str()))
 }
 
-fn time_left<T>(request: &Request<T>) -> Result<Option<Duration>, GatewayError> {
+pub(super) fn time_left<T>(request: &Request<T>) -> Result<Option<Duration>, GatewayError> {
     deadline::time_left(request.metadata().as_ref()).map_err(|_| GatewayError::DeadlineMalformed)
 }
 
 /// Takes a method's response out of what the stack told. Another method's is a fault of ours, after which nothing is known.
 macro_rules! response_of {
     ($gateways:expr, $told:expr, $variant:ident) => {
-        match $told.await.and_then(|told| told) {
+        match $told.await {
             Ok(Told::$variant(response)) => Ok($gateways.hinted(Response::new(response))),
             Ok(_) => Err($gateways.refused(&GatewayError::OutcomeUnknown)),
             Err(error) => Err($gateways.refused(&error)),
@@ -204,7 +224,8 @@ impl AuthorizationService for Gateways {
         let principal = principal(&request).map_err(|error| self.refused(&error))?;
         let (answers, stream) = mpsc::channel(STREAM_IN_FLIGHT_MAX);
         let items = request.into_inner();
-        tokio::spawn(serve_stream(self.stack.clone(), principal, items, answers, self.drain.clone()));
+        let serving = ServingStream { stack: self.stack.clone(), principal, denials: self.denials.clone() };
+        tokio::spawn(serve_stream(serving, items, answers, self.drain.clone()));
         Ok(self.hinted(Response::new(Box::pin(ReceiverStream::new(stream)) as Self::AuthorizeStreamStream)))
     }
 
@@ -213,13 +234,13 @@ impl AuthorizationService for Gateways {
         request: Request<pb::GetTransactionRequest>,
     ) -> Result<Response<pb::GetTransactionResponse>, Status> {
         let read = async {
-            let (gateway, until) = self.reader(&request)?;
+            let read = reader(&self.flow, &self.admission, &request).await?;
             let named = match convert::get(request.into_inner())? {
                 convert::Named::Transaction(id) => Named::Transaction(id),
                 convert::Named::Request(request_id) => Named::Request(request_id),
                 convert::Named::FollowUp(original, request_id) => Named::FollowUp(original, request_id),
             };
-            let transaction = self.flow.transaction(&gateway, named, until).await.map_err(of_flow)?;
+            let transaction = self.flow.transaction(&read.gateway.id, named, read.until).await.map_err(of_flow)?;
             Ok(pb::GetTransactionResponse { transaction: Some(convert::transaction(&transaction)) })
         };
         read.await
@@ -232,16 +253,12 @@ impl AuthorizationService for Gateways {
         request: Request<pb::ListTransactionsRequest>,
     ) -> Result<Response<pb::ListTransactionsResponse>, Status> {
         let read = async {
-            let (gateway, until) = self.reader(&request)?;
+            let read = reader(&self.flow, &self.admission, &request).await?;
             let convert::Page { size, before } = convert::list(request.into_inner())?;
-            // One more than asked for says whether there is a next page.
-            let mut found = self.flow.transactions(&gateway, before, size + 1, until).await.map_err(of_flow)?;
-            let more = found.len() > size;
-            found.truncate(size);
-            let next_page_token =
-                found.last().filter(|_| more).map_or_else(String::new, |last| convert::page_token(last.id));
-            let transactions = found.iter().map(convert::transaction).collect();
-            Ok(pb::ListTransactionsResponse { transactions, next_page_token })
+            let mut listed = convert::Listed::new(size);
+            let found = self.flow.transactions(&read.gateway.id, before, read.until, |next| listed.take(next));
+            found.await.map_err(of_flow)?;
+            Ok(listed.page())
         };
         read.await
             .map(|response| self.hinted(Response::new(response)))
@@ -255,17 +272,16 @@ impl AuthorizationService for Gateways {
         request: Request<pb::WatchTransactionsRequest>,
     ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
         let begin = async {
-            let (gateway, _) = self.reader(&request)?;
-            let until = Instant::now() + READ_DEADLINE;
+            let read = reader(&self.flow, &self.admission, &request).await?;
             let token = convert::watch(request.get_ref())?;
             let from = match token {
                 Some(token) => {
-                    self.flow.watch_resume(token, &gateway, until).await.map_err(of_flow)?;
+                    self.flow.watch_resume(token, &read.gateway.id, read.until).await.map_err(of_flow)?;
                     token
                 }
-                None => self.flow.watch_start(until).await.map_err(of_flow)?,
+                None => self.flow.watch_start(read.until).await.map_err(of_flow)?,
             };
-            Ok((gateway, from))
+            Ok((read.gateway.id, from))
         };
         let (gateway, mut after) = begin.await.map_err(|error: GatewayError| self.refused(&error))?;
         let (events, stream) = mpsc::channel(crate::flow::EVENTS_AT_ONCE);
@@ -310,8 +326,7 @@ const SLOW_READER: Duration = Duration::from_secs(5);
 /// Serves one stream: as many items in flight as it may have, answers as they come. Framing errors end it; an item's own failure
 /// is its answer (R19).
 async fn serve_stream(
-    stack: Stack,
-    principal: Arc<str>,
+    serving: ServingStream,
     mut items: Streaming<pb::AuthorizeStreamRequest>,
     answers: mpsc::Sender<Result<pb::AuthorizeStreamResponse, Status>>,
     drain: CancellationToken,
@@ -329,7 +344,7 @@ async fn serve_stream(
             }
             () = drain.cancelled(), if reading => reading = false,
             item = items.message(), if reading && in_flight.len() < STREAM_IN_FLIGHT_MAX => match item {
-                Ok(Some(item)) => in_flight.push(serve_item(stack.clone(), principal.clone(), item)),
+                Ok(Some(item)) => in_flight.push(serve_item(serving.clone(), item)),
                 Ok(None) => reading = false,
                 // What came before is answered first.
                 Err(status) => {
@@ -346,29 +361,41 @@ async fn serve_stream(
     }
 }
 
-async fn serve_item(
+/// What every item of one stream is served with.
+#[derive(Clone)]
+struct ServingStream {
     stack: Stack,
     principal: Arc<str>,
-    item: pb::AuthorizeStreamRequest,
-) -> pb::AuthorizeStreamResponse {
-    let begun = Instant::now();
+    denials: Arc<Denials>,
+}
+
+async fn serve_item(serving: ServingStream, item: pb::AuthorizeStreamRequest) -> pb::AuthorizeStreamResponse {
+    let ServingStream { stack, principal, denials } = serving;
+    let (rpc, begun) = (Rpc::begin(Role::Gateway.name(), ITEM), Instant::now());
     let pb::AuthorizeStreamRequest { request, timeout_ms, traceparent } = item;
     let request = request.unwrap_or_default();
     let request_id = request.request_id.clone();
     let given = Duration::from_millis(u64::from(timeout_ms));
     let deadline = (timeout_ms > 0).then(|| begun + given);
     let ask = Ask::Authorize(Box::new(request));
-    let call = GatewayCall { principal, ask, deadline, given, traceparent, entered: None };
+    let call = GatewayCall { principal: principal.clone(), ask, deadline, given, traceparent, entered: None };
     // A task of its own: a thousand items of one stream use every core.
     let told = tokio::spawn(stack.oneshot(call)).await.unwrap_or(Err(GatewayError::OutcomeUnknown));
-    telemetry::rpc("AuthorizeStream", told.as_ref().err().map(GatewayError::code), begun.elapsed());
+    let code = told.as_ref().err().map_or(Code::Ok, GatewayError::code);
+    rpc.ended(code);
     let answer = match told {
         Ok(Told::Authorize(response)) => Answer::Response(response),
         Ok(_) => Answer::Status(GatewayError::OutcomeUnknown.to_bytes()),
-        Err(error) => Answer::Status(error.to_bytes()),
+        Err(error) => {
+            denials.tell(&principal, ITEM, code, || error.status());
+            Answer::Status(error.to_bytes())
+        }
     };
     pb::AuthorizeStreamResponse { request_id, answer: Some(answer) }
 }
+
+/// An item of a stream, where calls are counted: the stream itself has the name of its method.
+const ITEM: &str = "AuthorizeStream";
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use switch_domain::{directory::Gateway, id::RequestId};
+use switch_domain::{directory::Gateway, id::RequestId, outcome::Sent};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_service::Service;
 
@@ -15,35 +15,75 @@ use super::{
     call::{Ask, GatewayCall, Told},
     convert,
     layers::{
+        admission::{Admission, AdmissionLayer},
         deadline::DeadlineLayer,
         forward::{ForwardLayer, LeaderWay},
+        rate::{RateLayer, Rates},
+        sealed::{Keyholder, SealedLayer, Unseal},
     },
     status::{GatewayError, Unavailable, told_of_refusal},
 };
 use crate::{
     flow::{CaptureAsked, Flow, FlowError, Patience},
     outcome::Opening,
+    security::{data_keys::DataKeys, vault::VaultFault},
 };
 
 /// A message stack.
 pub type Stack = BoxCloneSyncService<GatewayCall, Told, GatewayError>;
 
+/// What the guards of a node keep between calls. One for each node: its own calls and forwarded ones count together.
+#[derive(Clone)]
+pub struct Guards {
+    /// Places.
+    pub admission: Arc<Admission>,
+    /// Accounts of the gateways.
+    pub rates: Arc<Rates>,
+    /// What opens sealed cards.
+    pub unseal: Arc<dyn Unseal>,
+}
+
+impl Guards {
+    /// Of a node that has just started.
+    pub fn new(flow: &Arc<Flow>, keys: Arc<DataKeys>) -> Self {
+        Self {
+            admission: Admission::new(flow.clone()),
+            rates: Rates::new(flow.clone()),
+            unseal: Keyholder::new(flow.clone(), keys),
+        }
+    }
+}
+
 /// The stack for calls that came in at this node's own door.
-pub fn own(flow: Arc<Flow>, way: Arc<dyn LeaderWay>) -> Stack {
+pub fn own(flow: Arc<Flow>, way: Arc<dyn LeaderWay>, guards: &Guards) -> Stack {
     BoxCloneSyncService::new(
         ServiceBuilder::new()
             // First, so that everything below is inside the caller's time.
             .layer(DeadlineLayer)
             // Before anything decides on the message: sealed card data is opened on the leader only (R15).
             .layer(ForwardLayer::new(way))
-            // What counts calls or opens sealed data belongs here, on the leader, where counts are exact.
-            .service(Handler { flow }),
+            .service(on_the_leader(flow, guards)),
     )
 }
 
 /// The stack for calls that another node forwarded: the same without the forward, for there is only one hop.
-pub fn forwarded(flow: Arc<Flow>) -> Stack {
-    BoxCloneSyncService::new(ServiceBuilder::new().layer(DeadlineLayer).service(Handler { flow }))
+pub fn forwarded(flow: Arc<Flow>, guards: &Guards) -> Stack {
+    BoxCloneSyncService::new(ServiceBuilder::new().layer(DeadlineLayer).service(on_the_leader(flow, guards)))
+}
+
+/// What every call passes, wherever it came in, on the leader, where counts are exact.
+fn on_the_leader(flow: Arc<Flow>, guards: &Guards) -> Stack {
+    BoxCloneSyncService::new(
+        ServiceBuilder::new()
+            // Before the rate, so that what is shed takes nothing from its gateway. A gateway above its rate gains nothing by
+            // standing in line first: the lines are fair between gateways.
+            .layer(AdmissionLayer::new(guards.admission.clone(), flow.tasks().clone()))
+            // Before card data is opened: a call that may not be made costs no decryption.
+            .layer(RateLayer::new(guards.rates.clone()))
+            // Last, so that nothing but the handler ever holds card data in the clear.
+            .layer(SealedLayer::new(guards.unseal.clone()))
+            .service(Handler { flow }),
+    )
 }
 
 /// The end of the stack: parses, and asks the flow.
@@ -141,9 +181,13 @@ pub(super) fn of_flow(error: FlowError) -> GatewayError {
         FlowError::TimeUsedUp => GatewayError::DeadlineExceeded,
         FlowError::InProgress => GatewayError::RequestInProgress,
         FlowError::DeadlineTooShort { left_ms, needed_ms } => GatewayError::DeadlineTooShort { left_ms, needed_ms },
-        FlowError::Overloaded(_) => GatewayError::Overloaded { retry_after: std::time::Duration::from_millis(100) },
+        FlowError::Overloaded(_) | FlowError::NoRoom => {
+            // The key was looked for before there was need of room, and is new.
+            GatewayError::Overloaded { retry_after: std::time::Duration::from_millis(100), sent: Sent::NotSent }
+        }
         FlowError::DiskReserve => GatewayError::Unavailable(Unavailable::DiskReserve),
         FlowError::Read(_) => GatewayError::Unavailable(Unavailable::Behind),
+        FlowError::Vault(VaultFault::NotReady) => GatewayError::Unavailable(Unavailable::Starting),
         FlowError::Vault(error) => {
             tracing::error!(%error, "the vault");
             GatewayError::Unavailable(Unavailable::KeyMissing)

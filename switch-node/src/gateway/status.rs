@@ -6,7 +6,7 @@
 //!
 //! The metadata of every error of a call that moves money says in `sent` whether anything may have left the switch for a
 //! network, so that a program need not know every reason. It speaks of this call: `not_sent` says nothing about an earlier
-//! one with the same key.
+//! one with the same key. Where a refusal was made knowing of an earlier one, it is `unknown`.
 
 use std::time::Duration;
 
@@ -30,6 +30,12 @@ use crate::door::refusal::{DOMAIN, Refused, refused};
 pub enum GatewayError {
     /// The request cannot be read, or names a merchant that is not the gateway's. The caller must act.
     BadRequest(BadRequest),
+    /// Card data in the clear, of a gateway that must seal.
+    SealedRequired,
+    /// A sealed card under a key that there is not, or not any more.
+    SealingKeyUnknown,
+    /// A sealed card of another request, or damaged.
+    SealedCardForged,
     /// The book did not accept it and stored nothing.
     Refused(Refusal),
     /// It may have been proposed and nothing terminal is known to be committed (R3).
@@ -60,6 +66,8 @@ pub enum GatewayError {
     Overloaded {
         /// When to come back.
         retry_after: Duration,
+        /// Whether anything may have left the switch under the call's key: unknown where the key is known.
+        sent: Sent,
     },
     /// More calls than the gateway may make.
     RateExceeded {
@@ -68,6 +76,17 @@ pub enum GatewayError {
         /// Its rate.
         calls_per_second_max: u32,
         /// When the next call has room.
+        retry_after: Duration,
+        /// Whether anything may have left the switch under the call's key: unknown where the key is known.
+        sent: Sent,
+    },
+    /// More payments of the gateway are under way than may be.
+    TooManyUnderWay {
+        /// The gateway.
+        gateway: GatewayId,
+        /// Its bound.
+        payments_max: u32,
+        /// When to come back.
         retry_after: Duration,
     },
     /// This node is leaving.
@@ -99,6 +118,8 @@ pub enum GatewayError {
 /// Why a node cannot serve now. Nothing was proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
+    /// It has just begun to lead, and waits for its number and its first key.
+    Starting,
     /// It could not confirm that what it would read is current.
     Behind,
     /// The disk's reserve is reached: no new payments, while answers still commit (R23).
@@ -110,6 +131,7 @@ pub enum Unavailable {
 impl Unavailable {
     fn reason(self) -> (&'static str, &'static str) {
         match self {
+            Self::Starting => ("STARTING", "the node is starting"),
             Self::Behind => ("BEHIND", "the node could not confirm that it is current"),
             Self::DiskReserve => ("DISK_RESERVE", "the cluster takes no new payments until disk space is freed"),
             Self::KeyMissing => ("KEY_MISSING", "the node lacks a version of a cluster key"),
@@ -163,7 +185,7 @@ impl GatewayError {
     fn sent(&self) -> Option<Sent> {
         match self {
             Self::OutcomeUnknown | Self::RequestInProgress => Some(Sent::Unknown),
-            Self::Unresolved(sent) => Some(*sent),
+            Self::Unresolved(sent) | Self::Overloaded { sent, .. } | Self::RateExceeded { sent, .. } => Some(*sent),
             Self::Refused(refusal) => Some(sent_of_refused(refusal)),
             Self::BadRequest(_)
             | Self::DeadlineMissing
@@ -172,13 +194,15 @@ impl GatewayError {
             | Self::DeadlineExceeded
             | Self::NotLeader
             | Self::Unavailable(_)
-            | Self::Overloaded { .. }
-            | Self::RateExceeded { .. }
             | Self::Draining
             | Self::UnknownPrincipal
             | Self::TooLarge { .. }
             | Self::MessageMalformed
             | Self::Unsupported
+            | Self::SealedRequired
+            | Self::SealingKeyUnknown
+            | Self::SealedCardForged
+            | Self::TooManyUnderWay { .. }
             | Self::Fault => Some(Sent::NotSent),
             Self::CursorExpired { .. } | Self::WatcherTooSlow | Self::OfLeader(_) => None,
         }
@@ -214,8 +238,19 @@ impl GatewayError {
                 let words = format!("{field} is not assigned to this gateway");
                 refused(Code::PermissionDenied, "MERCHANT_NOT_ASSIGNED", words).with("field", field)
             }
-            Self::BadRequest(BadRequest::SealedNotEnabled) => {
-                refused(Code::Unimplemented, "SEALED_NOT_ENABLED", "sealed card data is not enabled")
+            Self::SealedRequired => {
+                let words = "card data of this gateway must be sealed to one of the switch's public keys";
+                refused(Code::FailedPrecondition, "SEALED_CARD_REQUIRED", words).with("field", "card")
+            }
+            Self::SealingKeyUnknown => {
+                let words = "the key is not one that the switch publishes now: list its keys and seal again";
+                refused(Code::FailedPrecondition, "SEALING_KEY_UNKNOWN", words).with("field", "card.sealed.key_id")
+            }
+            Self::SealedCardForged => {
+                let words = "the card does not open for this gateway, method and request_id";
+                refused(Code::InvalidArgument, "SEALED_CARD_INVALID", words)
+                    .with("field", "card.sealed")
+                    .field("card.sealed", words)
             }
             Self::Refused(refusal) => by_book(refusal),
             Self::OutcomeUnknown => {
@@ -250,15 +285,23 @@ impl GatewayError {
                 let (reason, words) = why.reason();
                 refused(Code::Unavailable, reason, words).retry_after(LATER)
             }
-            Self::Overloaded { retry_after } => {
+            Self::Overloaded { retry_after, .. } => {
                 refused(Code::Unavailable, "OVERLOADED", "too many calls are in flight").retry_after(*retry_after)
             }
-            Self::RateExceeded { gateway, calls_per_second_max, retry_after } => {
+            Self::RateExceeded { gateway, calls_per_second_max, retry_after, .. } => {
                 let words = format!("gateway {gateway} makes more than {calls_per_second_max} calls a second");
                 refused(Code::ResourceExhausted, "GATEWAY_RATE", words)
                     .with("gateway_id", gateway)
                     .with("calls_per_second_max", calls_per_second_max)
                     .quota(&format!("gateway:{gateway}"), "calls a second")
+                    .retry_after(*retry_after)
+            }
+            Self::TooManyUnderWay { gateway, payments_max, retry_after } => {
+                let words = format!("gateway {gateway} has {payments_max} payments under way, which is its bound");
+                refused(Code::ResourceExhausted, "GATEWAY_CONCURRENCY", words)
+                    .with("gateway_id", gateway)
+                    .with("payments_max", payments_max)
+                    .quota(&format!("gateway:{gateway}"), "payments under way")
                     .retry_after(*retry_after)
             }
             Self::Draining => {

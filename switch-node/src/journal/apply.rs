@@ -8,11 +8,13 @@ use std::sync::Arc;
 use ring::digest;
 use switch_consensus::{Committed, Machine, MachineFault, Progress, SnapshotSink, SnapshotView};
 use switch_domain::{
+    audit::{self, Act, AuditEntry, DirectoryAct, OperatorCall, Remark, Stage, View},
     book::{Book, Reply},
-    directory::Directory,
+    directory::{Applied, Directory, DirectoryCommand, DirectoryRefusal},
     effect::Effect,
-    entry::EntryMark,
+    entry::{Command, EntryMark},
     id::{LeaderId, Position},
+    keyring::{Keyring, KeyringReply},
     table::{Key, Row, Table},
     time::LogTime,
 };
@@ -27,6 +29,7 @@ use super::{
 use crate::{
     codec::{self, Mark, Pack, PackBody},
     storage::{Rows, Store, frames},
+    telemetry::{self, Direction, SnapshotTransfer},
 };
 
 /// Wall clock of the world: only a new leader looks at it (R8).
@@ -56,6 +59,7 @@ pub struct BookMachine {
     distrusted: Vec<u64>,
     clock: LogTime,
     directory_changed: bool,
+    keyring_changed: bool,
 }
 
 /// What becomes of a pack's waiters after the commit.
@@ -85,6 +89,7 @@ impl BookMachine {
             distrusted: Vec::new(),
             clock: LogTime(0),
             directory_changed: false,
+            keyring_changed: false,
         };
         machine.settle_difference(distrusted_term)?;
         machine.reload()?;
@@ -130,6 +135,8 @@ impl BookMachine {
         };
         let directory = Directory::load(&self.rows).map_err(MachineFault::new)?;
         self.shared.stand(directory);
+        let keyring = Keyring::load(&self.rows).map_err(MachineFault::new)?;
+        self.shared.keyring.send_replace(Arc::new(keyring));
         self.shared.advance(mark, self.clock);
         Ok(())
     }
@@ -158,16 +165,39 @@ impl BookMachine {
                 for (place, command) in commands.into_iter().enumerate() {
                     let place = u32::try_from(place).unwrap_or(u32::MAX);
                     let mark = EntryMark { position: Position { index, place }, leader, now: self.clock };
-                    let reply = Book::apply(&mut self.rows, mark, command, effects).map_err(MachineFault::new)?;
+                    let reply = match command {
+                        Command::Audit(entry) => {
+                            self.audit(*entry, &mut hash)?;
+                            Reply::Recorded
+                        }
+                        command => Book::apply(&mut self.rows, mark, command, effects).map_err(MachineFault::new)?,
+                    };
                     hash_reply(&mut hash, &reply);
                     outcomes.push(Outcome::Book(reply));
                 }
             }
             PackBody::Directory(command) => {
-                let result = Directory::apply(&mut self.rows, *command, self.clock).map_err(MachineFault::new)?;
-                hash.update(&result.as_ref().map_or(0, |version| *version).to_be_bytes());
+                let before = Directory::load(&self.rows).map_err(MachineFault::new)?.version;
+                let result = Directory::apply(&mut self.rows, (*command).clone()).map_err(MachineFault::new)?;
+                hash.update(&result.as_ref().map_or(0, Applied::version).to_be_bytes());
                 self.directory_changed |= result.is_ok();
-                outcomes.push(Outcome::Directory(result));
+                let call = OperatorCall { boot: incarnation, number: first_ticket };
+                if let Some(entry) = directory_entry(*command, call, before, &result) {
+                    self.audit(entry, &mut hash)?;
+                }
+                outcomes.push(Outcome::Directory(result.map(|applied| applied.version())));
+            }
+            PackBody::Keyring(command) => {
+                let result = Keyring::apply(&mut self.rows, *command, self.clock).map_err(MachineFault::new)?;
+                let (kind, number) = match result {
+                    Ok(KeyringReply::Incarnation(number)) => (9, number),
+                    Ok(KeyringReply::Added(version)) => (10, u64::from(version)),
+                    Err(_) => (11, 0),
+                };
+                hash.update(&[kind]);
+                hash.update(&number.to_be_bytes());
+                self.keyring_changed |= result.is_ok();
+                outcomes.push(Outcome::Keyring(result));
             }
         }
         self.rows.put(Key::Clock, Row::Time(self.clock));
@@ -177,6 +207,13 @@ impl BookMachine {
         // A pack of this very process: its waiters are here. Everybody else only applies.
         let ours = incarnation == self.shared.boot;
         Ok(ours.then(|| Resolved { waiters: self.shared.tickets.take(first_ticket), outcomes }))
+    }
+
+    /// Puts what an operator did into the audit trail; the trail's end goes into the rolling hash.
+    fn audit(&mut self, entry: AuditEntry, hash: &mut digest::Context) -> Result<(), MachineFault> {
+        let head = audit::append(&mut self.rows, entry, self.clock, codec::audit_digest).map_err(MachineFault::new)?;
+        hash.update(&head.hash.0);
+        Ok(())
     }
 
     /// Compares with what the leader had made of the same entries. A replica that differs stops, for good: whatever it would go on
@@ -213,6 +250,38 @@ impl BookMachine {
             }
         }
     }
+}
+
+/// What the audit trail keeps of a change of the directory; a repeated call is in it already.
+fn directory_entry(
+    command: DirectoryCommand,
+    call: OperatorCall,
+    before: u64,
+    result: &Result<Applied, DirectoryRefusal>,
+) -> Option<AuditEntry> {
+    let DirectoryCommand { request_id, author, expected_version, changes } = command;
+    let (stage, reason, after, act) = match result {
+        Ok(Applied::Repeated(_)) => return None,
+        Ok(Applied::Changed { version, replaced }) => {
+            let act = DirectoryAct { expected_version, changes, replaced: replaced.clone(), refused: None };
+            (Stage::Done, Remark::default(), *version, act)
+        }
+        Err(refusal) => {
+            let refused = Some(codec::refused_changes(changes));
+            let act = DirectoryAct { expected_version, changes: Vec::new(), replaced: Vec::new(), refused };
+            (Stage::Refused, Remark::of(refusal.name()), before, act)
+        }
+    };
+    Some(AuditEntry {
+        request_id,
+        author,
+        act: Act::ChangeDirectory(Box::new(act)),
+        stage,
+        reason,
+        before: Some(View::Version(before)),
+        after: Some(View::Version(after)),
+        call,
+    })
 }
 
 /// What an outcome adds to the rolling hash: everything that could differ between two replicas of one version.
@@ -278,6 +347,11 @@ impl Machine for BookMachine {
             self.directory_changed = false;
             directory = Some(Directory::load(&self.rows).map_err(MachineFault::new)?);
         }
+        let mut keyring = None;
+        if self.keyring_changed {
+            self.keyring_changed = false;
+            keyring = Some(Keyring::load(&self.rows).map_err(MachineFault::new)?);
+        }
         self.rows.put_raw(PROGRESS, progress.0.to_vec());
         let mark = Mark { applied: last, hash: self.chain.newest() };
         self.rows.put_raw(HASH, [&mark.applied.to_be_bytes()[..], &mark.hash].concat());
@@ -285,6 +359,9 @@ impl Machine for BookMachine {
 
         if let Some(directory) = directory {
             self.shared.stand(directory);
+        }
+        if let Some(keyring) = keyring {
+            self.shared.keyring.send_replace(Arc::new(keyring));
         }
         self.shared.advance(mark, self.clock);
         if let Some(leader) = crowned {
@@ -309,18 +386,23 @@ impl Machine for BookMachine {
     fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineFault> {
         self.rows.persist().map_err(MachineFault::new)?;
         let progress = self.progress()?.ok_or_else(|| MachineFault::new("a snapshot of nothing"))?;
-        Ok(Box::new(TableView { progress, view: self.rows.view().map_err(MachineFault::new)? }))
+        let mark = self.rows.raw(HASH).map_err(MachineFault::new)?;
+        let hash = mark.as_deref().and_then(|mark| mark.get(8..)).unwrap_or_default().to_vec().into();
+        Ok(Box::new(TableView { progress, hash, view: self.rows.view().map_err(MachineFault::new)? }))
     }
 
     fn install(&mut self) -> Result<Box<dyn SnapshotSink>, MachineFault> {
-        Ok(Box::new(TableSink { replacement: self.rows.replace().map_err(MachineFault::new)? }))
+        let transfer = SnapshotTransfer::begin(Direction::Received);
+        Ok(Box::new(TableSink { replacement: self.rows.replace().map_err(MachineFault::new)?, transfer }))
     }
 
     fn adopt(&mut self, sink: Box<dyn SnapshotSink>, progress: Progress) -> Result<(), MachineFault> {
         let sink: Box<dyn std::any::Any> = sink;
         let sink: Box<TableSink> = sink.downcast().map_err(|_| MachineFault::new("a snapshot of another machine"))?;
-        self.rows.adopt(sink.replacement, vec![(PROGRESS.to_vec(), progress.0.to_vec())]).map_err(MachineFault::new)?;
+        let TableSink { replacement, transfer } = *sink;
+        self.rows.adopt(replacement, vec![(PROGRESS.to_vec(), progress.0.to_vec())]).map_err(MachineFault::new)?;
         self.reload()?;
+        transfer.installed();
         // What the snapshot decides was applied by no entry here: whoever waits for it must look again.
         self.shared.decisions.wake_all();
         self.shared.events.ring_all();
@@ -330,12 +412,17 @@ impl Machine for BookMachine {
 
 struct TableView {
     progress: Progress,
+    hash: bytes::Bytes,
     view: Box<dyn crate::storage::StoreView>,
 }
 
 impl SnapshotView for TableView {
     fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    fn fingerprint(&self) -> bytes::Bytes {
+        self.hash.clone()
     }
 
     fn frames(&self) -> Box<dyn Iterator<Item = Result<bytes::Bytes, MachineFault>> + Send> {
@@ -345,11 +432,14 @@ impl SnapshotView for TableView {
 
 struct TableSink {
     replacement: Box<dyn crate::storage::StoreReplacement>,
+    transfer: SnapshotTransfer,
 }
 
 impl SnapshotSink for TableSink {
     fn frame(&mut self, frame: bytes::Bytes) -> Result<(), MachineFault> {
-        self.replacement.frame(&frame).map_err(MachineFault::new)
+        self.replacement.frame(&frame).map_err(MachineFault::new)?;
+        telemetry::snapshot_moved(Direction::Received, frame.len());
+        Ok(())
     }
 }
 

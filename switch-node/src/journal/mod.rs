@@ -5,8 +5,8 @@
 //! propose ─► queue ─► pack (≤ 512) ─► Group ─► quorum ─► apply ─► table commit ─► ticket ─► propose returns
 //! ```
 //!
-//! A proposal is refused with [`Lost::NotTaken`] only where it is certain that it will never be applied; everything else is
-//! [`Lost::Unknown`].
+//! A proposal is refused with [`Lost::NotTaken`] or [`Lost::TooLarge`] only where it is certain that it will never be applied;
+//! everything else is [`Lost::Unknown`].
 
 mod apply;
 mod chain;
@@ -25,12 +25,13 @@ use std::{
 };
 
 pub use apply::{BookMachine, WallClock};
-use switch_consensus::{Group, ProposeError, ReadError};
+use switch_consensus::{Group, ProposeError, ReadError, limits::PACK_BYTES_MAX};
 use switch_domain::{
     book::{Book, Reply, Settled},
     directory::{DirectoryCommand, DirectoryRefusal},
     entry::Command,
     id::{GatewayId, Position, RequestId, TransactionId},
+    keyring::{KeyringCommand, KeyringRefusal, KeyringReply},
     table::{Key, RequestRow, Row, TableFault},
     time::LogTime,
     transaction::Transaction,
@@ -49,7 +50,7 @@ use self::{
 use crate::{
     codec::{self, Pack, PackBody},
     storage::Reader,
-    telemetry,
+    telemetry::{self, PackResult},
 };
 
 /// Why there is no outcome.
@@ -58,6 +59,13 @@ pub enum Lost {
     /// It was not taken and never will be: this node does not lead, or is full, or stops.
     #[error("not taken: this node does not lead")]
     NotTaken,
+    /// It was not taken and never will be, by any leader: it is larger than an entry may be. Only a change of the directory can
+    /// come to that; the largest pack of the book's commands stays below.
+    #[error("not taken: {bytes} bytes, an entry holds {max}", max = PACK_BYTES_MAX)]
+    TooLarge {
+        /// Bytes it would be.
+        bytes: usize,
+    },
     /// It may have been taken.
     #[error("it is not known whether it was taken")]
     Unknown,
@@ -135,8 +143,8 @@ impl Journal {
         self.inner.queue.try_send(Proposal { command, waiter }).map_err(|_| Lost::NotTaken)?;
         match outcome.await {
             Ok(Outcome::Book(reply)) => Ok(reply),
-            Ok(Outcome::NotTaken) => Err(Lost::NotTaken),
-            Ok(Outcome::Directory(_)) | Err(_) => Err(Lost::Unknown),
+            Ok(Outcome::Refused(lost)) => Err(lost),
+            Ok(Outcome::Directory(_) | Outcome::Keyring(_)) | Err(_) => Err(Lost::Unknown),
         }
     }
 
@@ -150,8 +158,23 @@ impl Journal {
         self.commit(reign, PackBody::Directory(Box::new(command)), vec![waiter]).await;
         match outcome.await {
             Ok(Outcome::Directory(result)) => Ok(result),
-            Ok(Outcome::NotTaken) => Err(Lost::NotTaken),
-            Ok(Outcome::Book(_)) | Err(_) => Err(Lost::Unknown),
+            Ok(Outcome::Refused(lost)) => Err(lost),
+            Ok(Outcome::Book(_) | Outcome::Keyring(_)) | Err(_) => Err(Lost::Unknown),
+        }
+    }
+
+    /// Commits one command of the keyring.
+    ///
+    /// # Errors
+    /// Outer: [`Lost`]. Inner: the keyring's refusal.
+    pub async fn propose_keyring(&self, command: KeyringCommand) -> Result<Result<KeyringReply, KeyringRefusal>, Lost> {
+        let Some(reign) = self.reign() else { return Err(Lost::NotTaken) };
+        let (waiter, outcome) = oneshot::channel();
+        self.commit(reign, PackBody::Keyring(Box::new(command)), vec![waiter]).await;
+        match outcome.await {
+            Ok(Outcome::Keyring(result)) => Ok(result),
+            Ok(Outcome::Refused(lost)) => Err(lost),
+            Ok(Outcome::Book(_) | Outcome::Directory(_)) | Err(_) => Err(Lost::Unknown),
         }
     }
 
@@ -178,6 +201,12 @@ impl Journal {
     /// What apply shares.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
+    }
+
+    /// How many commands of this node are not applied yet: those that wait for a pack, and those in packs.
+    pub fn pending(&self) -> (usize, usize) {
+        let queue = &self.inner.queue;
+        (queue.max_capacity() - queue.capacity(), self.inner.shared.tickets.count())
     }
 
     /// The committed table.
@@ -285,7 +314,7 @@ impl Journal {
             }
             let Some(reign) = self.reign() else {
                 for proposal in waiting.drain(..) {
-                    let _ = proposal.waiter.send(Outcome::NotTaken);
+                    let _ = proposal.waiter.send(Outcome::Refused(Lost::NotTaken));
                 }
                 continue;
             };
@@ -315,22 +344,29 @@ impl Journal {
         inner.shared.tickets.register(first_ticket, waiters);
         // A leader that is cut off hears nothing until it is back: it must not hold its packs' places until then.
         match tokio::time::timeout(limits::PACK_MAX, inner.group.propose(bytes)).await {
-            Ok(Ok(_)) => {} // apply has resolved the tickets before this returns
+            // apply has resolved the tickets before this returns
+            Ok(Ok(_)) => telemetry::pack_ended(PackResult::Applied),
             Err(_) => {
+                telemetry::pack_ended(PackResult::Unknown);
                 tracing::warn!(commands, "a pack is not committed in time: what became of it is not known");
                 drop(inner.shared.tickets.take(first_ticket));
             }
             Ok(Err(error)) => {
                 let waiters = inner.shared.tickets.take(first_ticket);
-                match error {
-                    ProposeError::TooLarge { .. } | ProposeError::NotLeader { .. } | ProposeError::Stopped => {
-                        tracing::debug!(%error, "a pack was not taken");
-                        for waiter in waiters {
-                            let _ = waiter.send(Outcome::NotTaken);
-                        }
-                    }
+                let lost = match error {
+                    ProposeError::TooLarge { bytes } => Lost::TooLarge { bytes },
+                    ProposeError::NotLeader { .. } | ProposeError::Stopped => Lost::NotTaken,
                     // Dropping the waiters tells each of them that its outcome is unknown.
-                    ProposeError::Unknown(_) => tracing::debug!(%error, "a pack was lost"),
+                    ProposeError::Unknown(_) => {
+                        telemetry::pack_ended(PackResult::Unknown);
+                        tracing::debug!(%error, "a pack was lost");
+                        return;
+                    }
+                };
+                telemetry::pack_ended(PackResult::NotTaken);
+                tracing::debug!(%error, "a pack was not taken");
+                for waiter in waiters {
+                    let _ = waiter.send(Outcome::Refused(lost));
                 }
             }
         }

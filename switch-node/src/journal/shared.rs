@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use switch_domain::{
     directory::Directory,
     id::{AttemptRef, LeaderId, LinkId},
+    keyring::Keyring,
     route::RouteTable,
     time::LogTime,
 };
@@ -101,6 +102,8 @@ pub struct Shared {
     pub standing: ArcSwap<Standing>,
     /// Version of the directory, for those who follow it.
     pub directory_version: watch::Sender<u64>,
+    /// The data keys, for those who use and follow them.
+    pub keyring: watch::Sender<Arc<Keyring>>,
     /// The reign that the last own blank entry began.
     pub crowned: watch::Sender<Option<Reign>>,
     applied: AtomicU64,
@@ -120,6 +123,7 @@ impl Shared {
             wakes: Wakes::default(),
             standing: ArcSwap::default(),
             directory_version: watch::Sender::new(0),
+            keyring: watch::Sender::new(Arc::default()),
             crowned: watch::Sender::new(None),
             applied: AtomicU64::new(0),
             log_time: AtomicU64::new(0),

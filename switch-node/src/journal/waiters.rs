@@ -8,8 +8,11 @@ use switch_domain::{
     book::Reply,
     directory::DirectoryRefusal,
     id::{GatewayId, TransactionId},
+    keyring::{KeyringRefusal, KeyringReply},
 };
 use tokio::sync::{Notify, oneshot};
+
+use super::Lost;
 
 /// What a proposal came to.
 #[derive(Debug)]
@@ -18,8 +21,10 @@ pub enum Outcome {
     Book(Reply),
     /// Of a change of the directory: the version that holds it.
     Directory(Result<u64, DirectoryRefusal>),
-    /// It never reached the log.
-    NotTaken,
+    /// Of a command of the keyring.
+    Keyring(Result<KeyringReply, KeyringRefusal>),
+    /// It never reached the log, and why.
+    Refused(Lost),
 }
 
 /// Waits for the outcome of one proposal. Dropped unresolved: it is not known what became of it.
@@ -40,6 +45,11 @@ impl Tickets {
     /// Takes the waiters of a pack: at its apply, or when its proposal failed.
     pub fn take(&self, first: u64) -> Vec<Waiter> {
         self.packs.lock().remove(&first).unwrap_or_default()
+    }
+
+    /// How many wait.
+    pub fn count(&self) -> usize {
+        self.packs.lock().values().map(Vec::len).sum()
     }
 }
 

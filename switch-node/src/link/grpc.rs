@@ -29,14 +29,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
-    Delivery, LaneMessage, LaneWait, LinkEvents, LinkState, NetworkLink, SendGate,
+    Delivery, LaneMessage, LaneWait, LinkEvents, LinkState, NetworkLink, Reserved, SendGate,
     breaker::{Circuit, CircuitState},
     connect::{ConnectFault, Inbound, LinkConnector, Received},
     health::{Act, Health, Silence},
     limits, message,
     session::{Heard, Session},
     settings::Settings,
-    stack::{Call, Current, Handed, Stack, Window, stack},
+    stack::{Call, Current, Handed, Place, Stack, Window, stack},
 };
 
 /// What all links of a node share.
@@ -94,6 +94,16 @@ impl GrpcLink {
 
     pub(super) fn is_full(&self) -> bool {
         self.requests.is_full()
+    }
+
+    /// Most requests in flight, as the directory has it now.
+    pub(super) fn in_flight_max(&self) -> u32 {
+        self.requests.max()
+    }
+
+    /// Room for one request, taken from now on.
+    pub(super) fn reserve(&self) -> Option<Place> {
+        self.requests.enter()
     }
 
     pub(super) fn circuit_state(&self) -> CircuitState {
@@ -390,11 +400,19 @@ impl NetworkLink for GrpcLink {
         &self.record.id
     }
 
-    async fn send(&self, dispatch: Dispatch, asked: &Asked, card: &Card, deadline: Instant) -> Answer {
+    async fn send(
+        &self,
+        dispatch: Dispatch,
+        asked: &Asked,
+        card: &Card,
+        room: Option<Reserved>,
+        deadline: Instant,
+    ) -> Answer {
         let Ok(message) = message::request(&dispatch, asked, card) else {
             return Answer::NotSent(NotSent::NotEncodable);
         };
-        let call = Call { dispatch, message, deadline, handed: Handed::default() };
+        let room = room.map(|Reserved(place)| place);
+        let call = Call { dispatch, message, room, deadline, handed: Handed::default() };
         match self.stack.clone().oneshot(call).await {
             Ok(answer) => answer,
             Err(never) => match never {},

@@ -53,7 +53,7 @@ pub use self::{
     connect::{ChannelFactory, ConnectFault, GrpcConnector, Inbound, LinkConnector, Received},
     message::Outgoing,
     session::Outbound,
-    set::{LinkStatus, Links},
+    set::{LinkStatus, Links, Reserved},
     settings::{CircuitSettings, Settings},
 };
 
@@ -122,10 +122,18 @@ pub trait NetworkLink: Send + Sync {
     /// Its id.
     fn id(&self) -> &LinkId;
 
-    /// Sends a request once; never repeated (R1). Returns at `deadline` at the latest.
+    /// Sends a request once; never repeated (R1). Returns at `deadline` at the latest. It takes the room that was reserved for it;
+    /// without any it is not sent where the link is full.
     ///
     /// The future may be dropped: the caller then counts the attempt as sent, and an answer becomes a stray.
-    async fn send(&self, dispatch: Dispatch, asked: &Asked, card: &Card, deadline: Instant) -> Answer;
+    async fn send(
+        &self,
+        dispatch: Dispatch,
+        asked: &Asked,
+        card: &Card,
+        room: Option<Reserved>,
+        deadline: Instant,
+    ) -> Answer;
 
     /// Sends one copy of a reversal or an advice and waits for its answer.
     async fn deliver(&self, message: LaneMessage, wait: LaneWait) -> Delivery;

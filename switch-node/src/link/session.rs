@@ -151,7 +151,7 @@ impl Session {
     /// # Errors
     /// Why it will not be sent.
     pub(super) fn ask(self: &Arc<Self>, call: Call) -> Result<Ticket, NotSent> {
-        let Call { dispatch, message, deadline, handed } = call;
+        let Call { dispatch, message, room: _, deadline, handed } = call;
         let (waiter, answer) = oneshot::channel();
         let (attempt, identity) = (dispatch.attempt().clone(), dispatch.identity());
         let mut inner = self.inner.lock();

@@ -1,7 +1,10 @@
 //! All links of a node, kept in step with the directory. A link that changes is replaced: the new one signs on while the old
 //! one still waits for its answers, unless the network allows one connection only.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, RwLock};
 use switch_domain::{
@@ -14,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     CircuitState, LinkConnector, LinkEvents, LinkState, NetworkLink, SendGate, Settings,
     grpc::{GrpcLink, Surroundings},
+    stack::Place,
 };
 
 /// How one link stands, for operators and metrics.
@@ -32,6 +36,10 @@ pub struct LinkStatus {
     /// Reversals and advices that wait for an answer.
     pub lanes_in_flight: u32,
 }
+
+/// Room for one request on a link: until it is dropped, or until the request it was handed along with has ended.
+#[derive(Debug)]
+pub struct Reserved(pub(super) Place);
 
 /// The links of a node.
 pub struct Links {
@@ -109,6 +117,20 @@ impl Links {
         Some(Arc::clone(link) as Arc<dyn NetworkLink>)
     }
 
+    /// Room on a link for a request that is journalled first: it is handed along with it. `None` where the link is full.
+    #[must_use]
+    pub fn reserve(&self, link: &LinkId) -> Option<Reserved> {
+        self.running.read().get(link)?.reserve().map(Reserved)
+    }
+
+    /// Requests that the links that take new ones can have in flight together.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        let running = self.running.read();
+        let taking = running.values().filter(|link| link.state() == LinkState::InService && link.is_circuit_closed());
+        taking.map(|link| link.in_flight_max()).fold(0, u32::saturating_add)
+    }
+
     /// A link by its id, whatever its state.
     #[must_use]
     pub fn get(&self, link: &LinkId) -> Option<Arc<dyn NetworkLink>> {
@@ -127,6 +149,13 @@ impl Links {
             lanes_in_flight: link.lanes_in_flight(),
         };
         self.running.read().values().map(status).collect()
+    }
+
+    /// Links that this node should have in service now. What it has beside them is being signed off.
+    #[must_use]
+    pub fn wanted(&self) -> BTreeSet<LinkId> {
+        let wanted = self.wanted.lock();
+        wanted.records.values().filter(|record| runs(record, wanted.leading)).map(|record| record.id.clone()).collect()
     }
 
     /// Signs every link off and waits until all are closed. None is started again.
@@ -151,7 +180,7 @@ impl Links {
         let settings = &self.around.settings;
         wanted.retiring.retain(|link| !link.stopped().is_cancelled());
         let mut running = self.running.write();
-        let runs = |record: &directory::Link| wanted.leading || !record.exclusive;
+        let runs = |record: &directory::Link| runs(record, wanted.leading);
         running.retain(|id, link| {
             let record = wanted.records.get(id).filter(|record| runs(record));
             if let Some(record) = record.filter(|record| is_same_conversation(record, link.record())) {
@@ -174,6 +203,11 @@ impl Links {
             running.insert(id.clone(), link);
         }
     }
+}
+
+/// True where a node has this link open; `leading` says whether it leads.
+fn runs(record: &directory::Link, leading: bool) -> bool {
+    leading || !record.exclusive
 }
 
 /// True where a change needs no new connection.

@@ -33,6 +33,8 @@ pub(super) struct Call {
     pub(super) dispatch: Dispatch,
     /// What is sent.
     pub(super) message: Outgoing,
+    /// Room that was taken for it before it was journalled; it finds its own where there is none.
+    pub(super) room: Option<Place>,
     /// When waiting ends.
     pub(super) deadline: Instant,
     /// Set when it was given to the transport.
@@ -94,7 +96,11 @@ impl Window {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.taken() >= self.max.load(Ordering::Relaxed)
+        self.taken() >= self.max()
+    }
+
+    pub(super) fn max(&self) -> u32 {
+        self.max.load(Ordering::Relaxed)
     }
 
     /// Another bound from now on; what is in flight stays.
@@ -107,13 +113,20 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Place(Arc<Window>);
 
+impl Place {
+    fn is_in(&self, window: &Arc<Window>) -> bool {
+        Arc::ptr_eq(&self.0, window)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// Refuses at once where the window is full: another network may have room now.
+/// Refuses at once where the window is full: another network may have room now. A request that comes with a place keeps it: what
+/// was journalled on the strength of it is not refused for lack of room.
 #[derive(Clone, Debug)]
 struct InFlightLayer(Arc<Window>);
 
@@ -144,8 +157,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
-        let Some(place) = self.window.enter() else {
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        // A link that was replaced since has another window, where the place counts for nothing.
+        let reserved = call.room.take().filter(|place| place.is_in(&self.window));
+        let Some(place) = reserved.or_else(|| self.window.enter()) else {
             return std::future::ready(Ok(Answer::NotSent(NotSent::InFlightFull))).boxed();
         };
         let answering = self.inner.call(call);

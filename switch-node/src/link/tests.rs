@@ -228,7 +228,7 @@ async fn what_the_format_cannot_carry_is_not_sent() {
     let (_story, link, mut side) = Story::in_service().await;
     let track2 = switch_domain::card::Sensitive::new(vec![0xff]);
     let card = switch_domain::card::Card { track2, ..card() };
-    let answer = link.send(dispatch(1), &asked(), &card, Instant::now() + TIMER).await;
+    let answer = link.send(dispatch(1), &asked(), &card, None, Instant::now() + TIMER).await;
     assert_eq!(answer, Answer::NotSent(NotSent::NotEncodable));
     assert!(side.is_silent().await);
 }
@@ -366,7 +366,7 @@ async fn r2_a_send_that_nobody_waits_for_any_more_leaves_a_stray() {
 async fn r2_an_answer_that_came_and_was_not_taken_is_a_stray() {
     let (story, link, mut side) = Story::in_service().await;
     let (asked, card) = (asked(), card());
-    let mut sending = link.send(dispatch(1), &asked, &card, Instant::now() + TIMER);
+    let mut sending = link.send(dispatch(1), &asked, &card, None, Instant::now() + TIMER);
     assert!(futures::poll!(&mut sending).is_pending());
     let (number, fields) = side.next_request().await;
     side.approve(number, &fields).await;
@@ -511,6 +511,40 @@ async fn a_full_window_refuses_at_once_and_leaves_room_for_reversals() {
     assert_eq!(second.await.expect("ends"), approved());
     let _third = send(&link, 3);
     side.next_request().await;
+}
+
+/// What was journalled because there was room keeps that room: nobody takes it between the journal and the send.
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_out_in_the_room_that_was_reserved_for_it() {
+    let mut story = Story::with(&[directory_link(1)], Settings::default());
+    let mut side = story.signed_on().await;
+    let link = story.link("visa-1");
+    let room = story.links.reserve(link.id()).expect("room");
+    assert_eq!(send(&link, 1).await.expect("ends"), Answer::NotSent(NotSent::InFlightFull));
+    let (asked, card) = (asked(), card());
+    let mut sending = link.send(dispatch(2), &asked, &card, Some(room), Instant::now() + TIMER);
+    assert!(futures::poll!(&mut sending).is_pending());
+    assert_eq!((link.in_flight(), story.links.reserve(link.id()).is_some()), (1, false));
+    let (number, fields) = side.next_request().await;
+    side.approve(number, &fields).await;
+    assert_eq!((sending.await, link.in_flight()), (approved(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_on_a_link_that_was_replaced_since_is_none_on_the_new_one() {
+    let (mut story, old, mut side) = Story::in_service().await;
+    let room = story.links.reserve(old.id()).expect("room");
+    let moved = switch_domain::directory::Link { address: "other.test:443".into(), ..directory_link(1) };
+    story.links.follow(&directory(&[moved]));
+    let mut moved_side = story.signed_on().await;
+    let link = story.link("visa-1");
+    let first = send(&link, 1);
+    let (number, fields) = moved_side.next_request().await;
+    let answer = link.send(dispatch(2), &asked(), &card(), Some(room), Instant::now() + TIMER).await;
+    assert_eq!((answer, old.in_flight()), (Answer::NotSent(NotSent::InFlightFull), 0));
+    moved_side.approve(number, &fields).await;
+    assert_eq!(first.await.expect("ends"), approved());
+    side.answer_control(ManagementKind::SignOff, "00").await;
 }
 
 fn directory_link(in_flight_max: u32) -> switch_domain::directory::Link {
@@ -735,7 +769,9 @@ async fn an_exclusive_link_is_connected_by_the_leader_alone_and_never_twice() {
     let exclusive = switch_domain::directory::Link { exclusive: true, ..record("visa-1") };
     let mut story = Story::with(std::slice::from_ref(&exclusive), Settings::default());
     assert!(tokio::time::timeout(Duration::from_secs(60), story.side()).await.is_err());
+    assert!(story.links.wanted().is_empty());
     story.links.set_leading(true);
+    assert_eq!(story.links.wanted().len(), 1);
     let mut side = story.signed_on().await;
     let moved = switch_domain::directory::Link { address: "other.test:443".into(), ..exclusive };
     story.links.follow(&directory(&[moved]));

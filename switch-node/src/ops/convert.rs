@@ -28,7 +28,10 @@ use switch_proto::operator::v1 as pb;
 use self::field::Path;
 pub use self::{
     field::{Fault, FieldFault},
-    record::{change_record, directory, owed_message, transaction_record},
+    record::{
+        advice_state, change_record, decision, directory, method, owed_message, reversal_state, status,
+        transaction_record,
+    },
 };
 
 /// The changes of one call, in their order.
@@ -138,12 +141,20 @@ pub fn proposal_id(proposal: Position) -> String {
     format!("{}.{}", proposal.index, proposal.place)
 }
 
+/// The tenant that an operator names.
+///
+/// # Errors
+/// [`FieldFault`].
+pub fn gateway_id(text: &str) -> Result<GatewayId, FieldFault> {
+    Path::root("gateway_id").id(GatewayId::parse(text))
+}
+
 /// The attempt that an operator names: its id as it stands on the wire to the network, which carries the gateway.
 ///
 /// # Errors
 /// [`FieldFault`].
 pub fn attempt(gateway_id: &str, attempt_id: &str) -> Result<AttemptRef, FieldFault> {
-    let gateway = Path::root("gateway_id").id(GatewayId::parse(gateway_id))?;
+    let gateway = self::gateway_id(gateway_id)?;
     let at = Path::root("attempt_id");
     if attempt_id.is_empty() {
         return at.wrong(Fault::Missing);
@@ -172,7 +183,17 @@ fn change(at: &Path<'_>, change: pb::DirectoryChange) -> Result<Change, FieldFau
 }
 
 fn gateway(at: &Path<'_>, record: pb::Gateway) -> Result<Gateway, FieldFault> {
-    let pb::Gateway { gateway_id, principals, enabled, merchants, limits } = record;
+    let pb::Gateway {
+        gateway_id,
+        principals,
+        enabled,
+        merchants,
+        limits,
+        requests_per_second,
+        burst,
+        concurrent,
+        require_sealed,
+    } = record;
     let id = at.field("gateway_id").id(GatewayId::parse(&gateway_id))?;
     let named = at.field("principals");
     for (index, principal) in principals.iter().enumerate() {
@@ -197,12 +218,21 @@ fn gateway(at: &Path<'_>, record: pb::Gateway) -> Result<Gateway, FieldFault> {
     at.field("merchants").at_most(merchants.len(), limits::MERCHANTS_MAX)?;
     let merchants = keyed(&at.field("merchants"), merchants, merchant, |(id, _)| id.clone())?;
     let limits = keyed(&at.field("limits"), limits, limit, |(currency, _)| *currency)?;
+    let burst_max = if requests_per_second == 0 { 0 } else { limits::BURST_MAX };
     Ok(Gateway {
         id,
         principals,
         enabled,
         merchants: merchants.into_values().collect(),
         limits: limits.into_values().collect(),
+        requests_per_second: at.field("requests_per_second").within(
+            requests_per_second,
+            0,
+            limits::REQUESTS_PER_SECOND_MAX,
+        )?,
+        burst: at.field("burst").within(burst, 0, burst_max)?,
+        concurrent: at.field("concurrent").within(concurrent, 0, limits::CONCURRENT_MAX)?,
+        require_sealed,
     })
 }
 

@@ -35,13 +35,24 @@ use crate::{
 /// Whether this node takes new calls while it leads. What it says is followed by whoever takes calls.
 pub struct Intake {
     open: Arc<watch::Sender<bool>>,
-    draining: AtomicBool,
+    course: watch::Sender<Course>,
+}
+
+/// Where a node is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// It stays.
+    Stays,
+    /// An operator sends it away, which can be refused.
+    Leaves,
+    /// Its process ends.
+    Ends,
 }
 
 impl Intake {
     /// Says so through `open`, which nobody else writes to.
     pub fn new(open: Arc<watch::Sender<bool>>) -> Arc<Self> {
-        Arc::new(Self { open, draining: AtomicBool::new(false) })
+        Arc::new(Self { open, course: watch::Sender::new(Course::Stays) })
     }
 
     /// True while new calls are taken.
@@ -51,7 +62,7 @@ impl Intake {
 
     /// True once this node is leaving.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.course.borrow() != Course::Stays
     }
 
     fn close(&self) {
@@ -60,12 +71,27 @@ impl Intake {
 
     /// A node that is leaving stays closed.
     fn reopen(&self) {
-        self.open.send_modify(|open| *open = !self.draining.load(Ordering::Acquire));
+        self.open.send_modify(|open| *open = !self.is_draining());
     }
 
-    fn close_for_good(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// Closes until the process ends, or until [`Intake::stay`].
+    fn leave(&self, course: Course) {
+        self.course.send_modify(|now| {
+            if *now != Course::Ends {
+                *now = course;
+            }
+        });
         self.close();
+    }
+
+    /// The node was sent away in vain: it takes calls again, unless its process ends.
+    fn stay(&self) {
+        self.course.send_modify(|course| {
+            if *course == Course::Leaves {
+                *course = Course::Stays;
+            }
+        });
+        self.reopen();
     }
 }
 
@@ -89,6 +115,8 @@ pub struct HandOver {
     helm: Arc<dyn Helm>,
     intake: Arc<Intake>,
     one: Arc<Mutex<()>>,
+    /// True once somebody watches that a node that has left leads no more.
+    watched: AtomicBool,
     tasks: TaskTracker,
 }
 
@@ -105,7 +133,7 @@ impl HandOver {
     }
 
     fn with(helm: Arc<dyn Helm>, intake: Arc<Intake>, tasks: TaskTracker) -> Arc<Self> {
-        Arc::new(Self { helm, intake, one: Arc::default(), tasks })
+        Arc::new(Self { helm, intake, one: Arc::default(), watched: AtomicBool::new(false), tasks })
     }
 
     /// What it closes.
@@ -138,26 +166,109 @@ impl HandOver {
     /// For the end of the process: hands over if this node leads, or comes to lead meanwhile, and waits for its conversations
     /// with networks, all until `until`. Returns how many were left.
     pub async fn drain(&self, until: Instant) -> usize {
-        self.intake.close_for_good();
+        self.intake.leave(Course::Ends);
         let mut refused: Option<Reign> = None;
         loop {
             let reign = *self.helm.reign().borrow();
             if reign.is_some() && reign != refused {
-                match self.hand_over(None, until).await {
-                    Ok(leader) => tracing::info!(%leader, "leadership was handed over before leaving"),
-                    Err(TransferFault::NotLeading | TransferFault::UnderWay) => {}
-                    Err(fault) => {
-                        tracing::warn!(%fault, "leadership was not handed over before leaving");
-                        refused = reign;
-                    }
+                if let Err(fault) = self.give_away(until).await {
+                    tracing::warn!(%fault, "leadership was not handed over before leaving");
+                    refused = reign;
                 }
-            } else if self.helm.conversing() == 0 && self.helm.opening() == 0 {
+            } else if self.is_idle() {
                 return 0;
             }
             if Instant::now() >= until {
                 return self.helm.conversing();
             }
             tokio::time::sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    /// At an operator's word: hands over if this node leads, and leads no more until its process ends. Waits for its
+    /// conversations with networks until `until`, and returns how many were left.
+    ///
+    /// # Errors
+    /// [`TransferFault`]: nobody is there to lead, and this node takes calls as before; or it still leads at `until`, and goes on
+    /// trying to hand over.
+    pub async fn leave(self: &Arc<Self>, until: Instant) -> Result<usize, TransferFault> {
+        self.intake.leave(Course::Leaves);
+        self.watch();
+        let began = Instant::now();
+        loop {
+            if self.leads() {
+                match self.give_away(until).await {
+                    Ok(()) => {}
+                    // Nobody knows yet: if this node goes on to lead, it is asked again.
+                    Err(TransferFault::Refused(TransferError::Late { .. } | TransferError::Stopped)) => {}
+                    Err(fault) => {
+                        self.intake.stay();
+                        return Err(fault);
+                    }
+                }
+            } else if self.is_idle() {
+                return Ok(0);
+            }
+            if Instant::now() >= until {
+                return if self.leads() {
+                    Err(TransferError::Late { within: began.elapsed() }.into())
+                } else {
+                    Ok(self.helm.conversing())
+                };
+            }
+            tokio::time::sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    /// One try to hand over before leaving. Whoever is late, or finds a hand-over under way, looks again.
+    async fn give_away(&self, until: Instant) -> Result<(), TransferFault> {
+        match tokio::time::timeout_at(until, self.hand_over(None, until)).await {
+            Ok(Ok(leader)) => tracing::info!(%leader, "leadership was handed over before leaving"),
+            Ok(Err(
+                TransferFault::NotLeading
+                | TransferFault::UnderWay
+                | TransferFault::Refused(TransferError::NotLeader { .. }),
+            ))
+            | Err(_) => {}
+            Ok(Err(fault)) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    fn leads(&self) -> bool {
+        self.helm.reign().borrow().is_some()
+    }
+
+    /// Nothing is begun here, and nothing is waited for.
+    fn is_idle(&self) -> bool {
+        self.helm.conversing() == 0 && self.helm.opening() == 0
+    }
+
+    /// From now on, hands over whenever a node that has left comes to lead: it would lead with a closed door.
+    fn watch(self: &Arc<Self>) {
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            let hand_over = self.clone();
+            self.tasks.spawn(async move { hand_over.stay_away().await });
+        }
+    }
+
+    async fn stay_away(&self) {
+        let (mut reigns, mut course) = (self.helm.reign(), self.intake.course.subscribe());
+        loop {
+            if course.wait_for(|course| *course != Course::Stays).await.is_err() {
+                return;
+            }
+            if reigns.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
+            if !self.intake.is_draining() {
+                continue; // it was sent away in vain meanwhile
+            }
+            match self.hand_over(None, Instant::now() + OPENS_WITHIN).await {
+                Ok(_) | Err(TransferFault::UnderWay | TransferFault::NotLeading) => {}
+                Err(fault) => tracing::warn!(%fault, "a drained node leads and could not hand over"),
+            }
+            tokio::time::sleep(AWAY_PAUSE).await;
         }
     }
 }
@@ -248,6 +359,8 @@ impl Helm for Bridge {
 
 /// How long opens that are proposed may take to be written: a commit and a queue, not an answer.
 const OPENS_WITHIN: Duration = Duration::from_secs(2);
+/// Between two tries of a drained node to hand over: nobody may be there to lead.
+const AWAY_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks at a counter.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -391,6 +504,52 @@ mod tests {
         let fault = hand_over.hand_over(None, soon()).await.expect_err("does not lead");
         assert!(matches!(fault, TransferFault::NotLeading), "{fault}");
         assert!(hand_over.intake().is_open() && ship.log.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drained_node_that_leads_again_hands_over_again() {
+        let (ship, hand_over) = ship(vec![Err(TransferError::NobodyThere), Err(TransferError::NobodyThere)]);
+        ship.reign.send_replace(None);
+        assert_eq!(hand_over.drain(Instant::now() + Duration::from_secs(3)).await, 0);
+        let away = tokio::spawn({
+            let hand_over = hand_over.clone();
+            async move { hand_over.stay_away().await }
+        });
+        ship.reign.send_replace(Some(reign(3)));
+        while !ship.answers.lock().is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+        assert!(!hand_over.intake().is_open());
+        away.abort();
+    }
+
+    /// A fault there was: it was told that it had left, and led on with a closed door.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_sent_away_in_vain_takes_calls_again() {
+        let (ship, hand_over) = ship(vec![Err(TransferError::NobodyThere)]);
+        let fault = hand_over.leave(soon()).await.expect_err("nobody is there");
+        assert!(matches!(fault, TransferFault::Refused(TransferError::NobodyThere)), "{fault}");
+        tokio::time::sleep(3 * AWAY_PAUSE).await;
+        assert!(hand_over.intake().is_open() && !hand_over.intake().is_draining());
+        assert!(!ship.stopped.load(Ordering::Acquire));
+    }
+
+    /// A fault there was: a node that was late to hand over, and was elected again, led on with a closed door.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_still_leads_when_the_time_ends_hands_over_later() {
+        let late = Err(TransferError::Late { within: Duration::from_secs(1) });
+        let (ship, hand_over) = ship(vec![late, Ok(OTHER)]);
+        let began = Instant::now();
+        let fault = hand_over.leave(began + Duration::from_secs(3)).await.expect_err("it still leads");
+        assert!(matches!(fault, TransferFault::Refused(TransferError::Late { .. })), "{fault}");
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+        assert!(hand_over.intake().is_draining() && !hand_over.intake().is_open());
+        ship.reign.send_replace(Some(reign(3)));
+        while !ship.answers.lock().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(5), "it leads on");
+            tokio::time::sleep(LOOK).await;
+        }
+        assert!(!hand_over.intake().is_open());
     }
 
     #[tokio::test(start_paused = true)]

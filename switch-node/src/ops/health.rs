@@ -3,7 +3,7 @@
 //! | page | says yes while | a no means |
 //! |---|---|---|
 //! | `/livez` | the runtime's tasks get their turn | restart the process |
-//! | `/readyz` | the cluster is complete and takes this process for its node, the leader was heard of lately, this node is not far behind and not leaving | send calls elsewhere |
+//! | `/readyz` | the cluster is complete and takes this process for its node, the leader was heard of lately, every data key opens, this node is not far behind and not leaving | send calls elsewhere |
 //! | `/startupz` | everything committed before the start has been applied, once | wait |
 
 use std::{
@@ -15,10 +15,11 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::Journal;
+use super::Intake;
+use crate::{journal::Journal, security::keys::KeyFault};
 
 /// Why a page says no.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,6 +44,9 @@ pub enum Unwell {
     /// The leader, or a quorum if this node leads, has not been heard of for too long.
     #[error("no word from the leader for {0:?}")]
     Silent(Duration),
+    /// It could not seal or open card data if it led.
+    #[error("a data key of the cluster does not open here: {0}")]
+    Keys(KeyFault),
     /// It is far behind.
     #[error("{behind} entries are committed and not applied, at most {max} are allowed")]
     Behind {
@@ -69,6 +73,7 @@ pub enum Unwell {
 struct Seen {
     has_leader: bool,
     refused: Option<String>,
+    keys: Option<KeyFault>,
     /// Time since the leader, or a quorum if this node leads, was heard of.
     silence: Option<Duration>,
     /// The most voters there ever were.
@@ -91,19 +96,26 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of a node that has just started, in a cluster that is to begin with `initial_voters`; `leaving` is cancelled when the node
-    /// begins to leave.
-    pub fn new(journal: Journal, initial_voters: u32, leaving: CancellationToken) -> Arc<Self> {
+    /// Of a node that has just started, in a cluster that is to begin with `initial_voters`; `keys` says why a data key does not
+    /// open, `leaving` is cancelled when its process begins to end, and `intake` says whether an operator drains it.
+    pub fn new(
+        journal: Journal,
+        keys: watch::Receiver<Option<KeyFault>>,
+        initial_voters: u32,
+        leaving: CancellationToken,
+        intake: Arc<Intake>,
+    ) -> Arc<Self> {
         let look = move || {
             let status = journal.group().status();
             Seen {
                 has_leader: status.leader.is_some(),
                 refused: status.refused,
+                keys: *keys.borrow(),
                 silence: status.confirmed,
                 voters_most: status.voters_most,
                 committed: status.committed.unwrap_or(0),
                 applied: status.applied.unwrap_or(0),
-                draining: leaving.is_cancelled(),
+                draining: leaving.is_cancelled() || intake.is_draining(),
             }
         };
         Self::with(Box::new(look), initial_voters)
@@ -142,12 +154,15 @@ impl Health {
     /// [`Unwell`].
     pub fn ready(&self) -> Result<(), Unwell> {
         self.started()?;
-        let Seen { has_leader, refused, silence, voters_most, committed, applied, draining } = (self.look)();
+        let Seen { has_leader, refused, keys, silence, voters_most, committed, applied, draining } = (self.look)();
         if draining {
             return Err(Unwell::Draining);
         }
         if let Some(why) = refused {
             return Err(Unwell::Refused(why));
+        }
+        if let Some(fault) = keys {
+            return Err(Unwell::Keys(fault));
         }
         let silence = silence.filter(|_| has_leader).ok_or(Unwell::NoLeader)?;
         if silence > LEADER_SILENCE_MAX {
@@ -193,6 +208,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::security::keys::Purpose;
 
     fn health(first: Seen) -> (Arc<Mutex<Seen>>, Arc<Health>) {
         let seen = Arc::new(Mutex::new(first));
@@ -228,6 +244,9 @@ mod tests {
         let silence = LEADER_SILENCE_MAX + Duration::from_millis(1);
         seen.lock().silence = Some(silence);
         assert_eq!(health.ready(), Err(Unwell::Silent(silence)));
+        let fault = KeyFault::UnknownVersion(Purpose::Wrapping, 2);
+        *seen.lock() = Seen { keys: Some(fault), ..following() };
+        assert_eq!(health.ready(), Err(Unwell::Keys(fault)));
         seen.lock().refused = Some("two of them".into());
         assert_eq!(health.ready(), Err(Unwell::Refused("two of them".into())));
         *seen.lock() = Seen { committed: BEHIND_MAX + 6, applied: 5, ..following() };

@@ -8,23 +8,37 @@ use std::{
 
 use switch_domain::{
     id::{LinkId, NetworkId},
-    money::Currency,
     table::{DoubtRow, Key, Row, TableFault},
 };
 use tokio::time::MissedTickBehavior;
 
 use crate::{
     journal::{Journal, WallClock},
-    link::Links,
+    link::{CircuitState, LinkState, LinkStatus, Links},
     outcome::Conversations,
-    telemetry,
+    security::tls::TlsMaterial,
+    telemetry::{self, Consensus},
 };
 
+/// What is looked at.
+pub struct Observed {
+    /// The journal.
+    pub journal: Journal,
+    /// The links of this node.
+    pub links: Arc<Links>,
+    /// Conversations under way.
+    pub conversations: Arc<Conversations>,
+    /// Certificates of every plane.
+    pub planes: Vec<Arc<TlsMaterial>>,
+    /// Wall clock of this node.
+    pub wall: Arc<dyn WallClock>,
+}
+
 /// Looks once a second, for as long as the node runs.
-pub async fn observe(journal: Journal, links: Arc<Links>, conversations: Arc<Conversations>, wall: Arc<dyn WallClock>) {
+pub async fn observe(observed: Observed) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut leadership = journal.group().leadership();
+    let mut leadership = observed.journal.group().leadership();
     let mut leader = leadership.borrow_and_update().leader;
     let mut shown = Shown::default();
     loop {
@@ -40,7 +54,7 @@ pub async fn observe(journal: Journal, links: Arc<Links>, conversations: Arc<Con
                     leader = now;
                 }
             }
-            _ = tick.tick() => look(&journal, &links, &conversations, wall.as_ref(), &mut shown),
+            _ = tick.tick() => look(&observed, &mut shown),
         }
     }
 }
@@ -49,41 +63,77 @@ pub async fn observe(journal: Journal, links: Arc<Links>, conversations: Arc<Con
 #[derive(Default)]
 struct Shown {
     links: BTreeSet<LinkId>,
-    doubts: BTreeSet<NetworkId>,
-    money: BTreeSet<(NetworkId, Currency)>,
+    networks: BTreeSet<NetworkId>,
+    members: BTreeSet<u64>,
 }
 
-fn look(journal: &Journal, links: &Links, conversations: &Conversations, wall: &dyn WallClock, shown: &mut Shown) {
+fn look(observed: &Observed, shown: &mut Shown) {
+    let Observed { journal, links, conversations, planes, wall } = observed;
+    super::resources::look();
+    consensus(journal, shown);
+    planes.iter().for_each(|plane| plane.show_ends());
     let reign = journal.reign();
     let has_leader = journal.group().leadership().borrow().leader.is_some();
     let skew = reign.map(|reign| (wall.now().0 as f64 - reign.now().0 as f64) / 1000.0);
     telemetry::node(journal.shared().applied(), reign.is_some(), has_leader, conversations.count(), skew);
+    let (queued, packed) = journal.pending();
+    telemetry::pending(queued, packed);
     match journal.clock() {
         Ok(clock) => telemetry::clock(clock.disagreement.is_some()),
         Err(fault) => tracing::error!(%fault, "whether the clocks agree could not be read"),
     }
 
-    let in_flight: BTreeMap<LinkId, u32> =
-        links.statuses().into_iter().map(|status| (status.link, status.in_flight)).collect();
-    shown.links.extend(in_flight.keys().cloned());
+    let statuses: BTreeMap<LinkId, LinkStatus> =
+        links.statuses().into_iter().map(|status| (status.link.clone(), status)).collect();
+    let wanted = links.wanted();
+    for link in statuses.keys().chain(&wanted) {
+        if shown.links.insert(link.clone()) {
+            telemetry::link_known(link);
+        }
+    }
     for link in &shown.links {
-        telemetry::link_in_flight(link, in_flight.get(link).copied().unwrap_or(0));
+        let status = statuses.get(link);
+        telemetry::link_wanted(link, wanted.contains(link));
+        // Also told when it changes; here so that a link that never came into service is seen to be down.
+        telemetry::link_state(link, status.is_some_and(|status| status.state == LinkState::InService));
+        telemetry::link_in_flight(link, status.map_or(0, |status| status.in_flight));
+        telemetry::link_circuit(link, status.is_some_and(|status| status.circuit != CircuitState::Closed));
     }
 
-    shown.doubts.extend(journal.standing().directory.networks.keys().cloned());
-    for network in &shown.doubts {
+    for network in journal.standing().directory.networks.keys() {
+        if shown.networks.insert(network.clone()) {
+            telemetry::network_known(network);
+        }
+    }
+    for network in &shown.networks {
         match doubt(journal, network) {
-            Ok(doubt) => {
-                telemetry::doubt(network, doubt.count, doubt.parked);
-                shown.money.extend(doubt.amounts.keys().map(|currency| (network.clone(), *currency)));
-                for (_, currency) in shown.money.iter().filter(|(of, _)| of == network) {
-                    let minor_units = doubt.amounts.get(currency).copied().unwrap_or(0);
-                    telemetry::doubt_money(network, currency.code(), minor_units);
-                }
-            }
+            Ok(doubt) => telemetry::parked(network, doubt.parked),
             // Whoever must be right about this row stops the node; a metric only stays as it was.
             Err(fault) => tracing::error!(%fault, %network, "the doubt of a network could not be read"),
         }
+    }
+}
+
+fn consensus(journal: &Journal, shown: &mut Shown) {
+    let status = journal.group().status();
+    let voters = status.members.iter().filter(|member| member.voter).count();
+    telemetry::consensus(Consensus {
+        term: status.term,
+        committed: status.committed.unwrap_or(0),
+        snapshot: status.snapshot.unwrap_or(0),
+        log_bytes: status.log_bytes,
+        voters,
+        learners: status.members.len() - voters,
+    });
+    let silences: BTreeMap<u64, Duration> =
+        status.members.iter().map(|member| (member.node_id, member.answered.unwrap_or_default())).collect();
+    for member in silences.keys() {
+        if shown.members.insert(*member) && *member != status.identity.node_id {
+            telemetry::peer_known(*member);
+        }
+    }
+    for member in &shown.members {
+        telemetry::peer_silence(*member, silences.get(member).copied().unwrap_or_default());
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::health::{Health, Unwell};
-use crate::telemetry;
+use crate::telemetry::{self, Kind, Scale};
 
 /// What may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +55,18 @@ pub fn recorder() -> PrometheusHandle {
 }
 
 fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_commands".to_owned()), COMMANDS)?
-        .install_recorder()?;
+    let mut builder = PrometheusBuilder::new();
+    for metric in telemetry::METRICS {
+        let buckets = match metric.kind {
+            Kind::Counter | Kind::Gauge => continue,
+            Kind::Histogram(Scale::Seconds) => SECONDS,
+            Kind::Histogram(Scale::FineSeconds) => FINE_SECONDS,
+            Kind::Histogram(Scale::TransferSeconds) => TRANSFER_SECONDS,
+            Kind::Histogram(Scale::Commands) => COMMANDS,
+        };
+        builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
     telemetry::describe();
     Ok(handle)
 }
@@ -201,9 +209,17 @@ const REQUEST_BYTES_MAX: usize = 16 << 10;
 const EVERY: Duration = Duration::from_secs(1);
 /// Before the next try when a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// From what a quorum's fsync takes to the longest attempt timer.
-const SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// From what a quorum's fsync takes to the longest attempt timer, close together where networks usually answer.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
+];
+/// From a write to a cache, or a call to the next machine, to a disk that is about to fail.
+const FINE_SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// From a small state to the longest that the transfer of one may take, which is ten minutes.
+const TRANSFER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 /// Up to a full pack.
 const COMMANDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 

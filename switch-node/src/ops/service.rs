@@ -1,19 +1,27 @@
 //! The services of `payswitch.operator.v1`. Reads of the cluster and of this node's own records need no leader; reads of the
 //! directory and of what is owed are linearizable; changes are made by the leader only, and others say where it is.
 //!
-//! Every change is written to the log with its author, before anything is done.
+//! Every act stands in the audit trail with its author before it is done, and what came of it after.
 
+mod audit;
 mod clock;
 mod cluster;
 mod directory;
+mod key;
+mod outlet;
 mod record;
 mod refusals;
-mod reversal;
+pub(super) mod reversal;
+mod snapshot;
+mod transaction;
 
 use std::{sync::Arc, time::Duration};
 
 use switch_consensus::{Formation, PeerWire};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Status};
 
@@ -22,8 +30,9 @@ use crate::{
     door::{deadline::time_left, peer::PeerIdentity, refusal::refused},
     flow::Gate,
     journal::{Journal, WallClock, reign::Reign},
+    keyring::Keeper,
     link::Links,
-    outcome::Conversations,
+    outcome::{Conversations, Courier},
 };
 
 /// What the services work with.
@@ -36,6 +45,10 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// Conversations with networks.
     pub conversations: Arc<Conversations>,
+    /// The way to the leader.
+    pub courier: Arc<dyn Courier>,
+    /// Keeps the data keys.
+    pub keeper: Arc<Keeper>,
     /// Says whether this node takes new calls while it leads; nobody else writes to it.
     pub intake: Arc<watch::Sender<bool>>,
     /// The way to nodes that are no members yet.
@@ -48,7 +61,7 @@ pub struct Parts {
     pub wall: Arc<dyn WallClock>,
 }
 
-/// The four services. Cheap to clone.
+/// The services. Cheap to clone.
 #[derive(Clone)]
 pub struct Operators {
     shared: Arc<Shared>,
@@ -57,25 +70,38 @@ pub struct Operators {
 struct Shared {
     journal: Journal,
     links: Arc<Links>,
+    courier: Arc<dyn Courier>,
+    keeper: Arc<Keeper>,
     wire: Arc<dyn PeerWire>,
     formation: Formation,
     tasks: TaskTracker,
     wall: Arc<dyn WallClock>,
     hand_over: Arc<HandOver>,
+    /// One operator reads the whole state at a time: each view keeps what is replaced meanwhile on the disk.
+    saving: Arc<Semaphore>,
 }
 
 impl Operators {
     /// Puts them together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { journal, links, gate, conversations, intake, wire, formation, tasks, wall } = parts;
+        let Parts { journal, links, gate, conversations, courier, keeper, intake, wire, formation, tasks, wall } =
+            parts;
         let hand_over = HandOver::new(journal.clone(), gate, conversations, Intake::new(intake), tasks.clone());
-        Self { shared: Arc::new(Shared { journal, links, wire, formation, tasks, wall, hand_over }) }
+        let saving = Arc::new(Semaphore::new(1));
+        let shared = Shared { journal, links, courier, keeper, wire, formation, tasks, wall, hand_over, saving };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Before the process ends: hands leadership over and waits for conversations with networks, until `until`. Returns how
     /// many conversations were left.
     pub async fn drain(&self, until: Instant) -> usize {
         self.shared.hand_over.drain(until).await
+    }
+
+    /// Whether this node takes calls, or is leaving.
+    #[must_use]
+    pub fn intake(&self) -> Arc<Intake> {
+        self.shared.hand_over.intake().clone()
     }
 
     /// The reign of this node, or where the leader is.
@@ -120,7 +146,34 @@ async fn within<T>(until: Instant, work: impl Future<Output = Result<T, Status>>
     tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| Err(refusals::late()))
 }
 
+/// How many items a page may hold.
+fn page_size_of(asked: i32) -> Result<usize, Status> {
+    match asked {
+        0 => Ok(PAGE_DEFAULT),
+        1..=PAGE_MAX => Ok(usize::try_from(asked).unwrap_or(PAGE_DEFAULT)),
+        _ => {
+            let words = format!("page_size is {asked}, allowed is 0 to {PAGE_MAX}");
+            Err(refused(Code::InvalidArgument, "FIELD_OUT_OF_RANGE", words).with("field", "page_size").status())
+        }
+    }
+}
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: i32 = 1_000;
 /// A call of an operator: an election, a membership change and a hand-over fit.
 const CALL_MAX: Duration = Duration::from_secs(60);
 /// How much earlier than the caller we give up, so that it hears why.
 const MARGIN: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_one_to_a_thousand_items() {
+        assert_eq!((page_size_of(0).expect("default"), page_size_of(1_000).expect("most")), (100, 1_000));
+        for size in [-1, 1_001, i32::MIN] {
+            assert_eq!(page_size_of(size).expect_err("refused").code(), Code::InvalidArgument);
+        }
+    }
+}

@@ -21,4 +21,5 @@ mod settle;
 pub mod stray;
 
 pub use conversations::{Conversations, Held, Opening};
+pub(crate) use settle::offer;
 pub use settle::{Carried, Courier, carry};

@@ -18,8 +18,8 @@ use std::{
 };
 
 use switch_domain::{
-    entry::{Command, LaneAnswer, LaneRef},
-    id::{AttemptRef, GatewayId, LinkId, Stan, TransactionId},
+    entry::{Command, LaneAnswer, LaneKind, LaneRef},
+    id::{AttemptRef, GatewayId, LinkId, NetworkId, Stan, TransactionId},
     table::{Key, TableFault},
     time::LogTime,
     transaction::LaneState,
@@ -39,6 +39,7 @@ use crate::{
     journal::{Journal, reign::Reign, shared::Wake},
     link::{Delivery, LaneMessage, LaneWait, LinkState, Links, NetworkLink},
     security::vault::Vault,
+    telemetry::{self, RequestKind, RequestResult},
 };
 
 /// A transaction of a tenant: what lanes are ordered by.
@@ -270,6 +271,7 @@ enum Decided {
 /// A copy on its way.
 struct Copied {
     over: Arc<dyn NetworkLink>,
+    network: NetworkId,
     message: LaneMessage,
     lane: LaneRef,
     /// When it is sent, in log time.
@@ -295,9 +297,10 @@ impl Look {
             }
             Decided::Send(copied) => *copied,
         };
-        let Copied { over, message, lane, sent, repeat_after, patience, is_slow, only, is_parked } = copied;
+        let Copied { over, network, message, lane, sent, repeat_after, patience, is_slow, only, is_parked } = copied;
         // As patient as with a request: a network that takes longer to acknowledge than until the next copy is heard all the same.
         let wait = LaneWait::until(Instant::now() + repeat_after.max(patience).max(limits::ACKNOWLEDGEMENT_MIN));
+        let (kind, began) = (kind_of(&lane), Instant::now());
         let delivering = over.deliver(message, wait);
         tokio::pin!(delivering);
         let delivery = tokio::select! {
@@ -308,6 +311,7 @@ impl Look {
                 delivering.await // its answer counts all the same, whenever it comes
             }
         };
+        telemetry::network_request(&network, kind, result_of(delivery), began.elapsed());
         match delivery {
             Delivery::Answered(verdict) => {
                 let answer = LaneAnswer { lane: lane.clone(), verdict, sent };
@@ -377,7 +381,8 @@ impl Look {
         };
         let (lane, sent) = (turn.reference, forward.reign.travelled(turn.lane.since));
         let is_parked = turn::is_parked(&turn::owed(&transaction, link));
-        let copied = Copied { over, message, lane, sent, repeat_after, patience, is_slow, only, is_parked };
+        let network = turn.network.clone();
+        let copied = Copied { over, network, message, lane, sent, repeat_after, patience, is_slow, only, is_parked };
         Decided::Send(Box::new(copied))
     }
 
@@ -399,6 +404,21 @@ impl Look {
             None if ready.is_empty() => Looked::Done,
             None => Looked::Again,
         }
+    }
+}
+
+fn kind_of(lane: &LaneRef) -> RequestKind {
+    match lane.kind {
+        LaneKind::Reversal => RequestKind::Reversal,
+        LaneKind::Advice => RequestKind::Advice,
+    }
+}
+
+fn result_of(delivery: Delivery) -> RequestResult {
+    match delivery {
+        Delivery::Answered(_) => RequestResult::Answered,
+        Delivery::NotSent => RequestResult::NotSent,
+        Delivery::Unanswered => RequestResult::Unknown,
     }
 }
 

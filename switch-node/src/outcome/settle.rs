@@ -55,12 +55,12 @@ pub async fn carry(journal: &Journal, courier: &dyn Courier, attempt: &AttemptRe
 }
 
 /// Offers evidence until it is committed, which is true, or until a leader does not understand it.
-pub(super) async fn offer(journal: &Journal, courier: &dyn Courier, command: &Command) -> bool {
+pub(crate) async fn offer(journal: &Journal, courier: &dyn Courier, command: &Command) -> bool {
     until_read(|| async {
         match journal.propose(command.clone()).await {
             Ok(_) => Carried::Committed,
             Err(Lost::NotTaken) => courier.carry(command).await,
-            Err(Lost::Unknown) => Carried::NotNow,
+            Err(Lost::TooLarge { .. } | Lost::Unknown) => Carried::NotNow,
         }
     })
     .await

@@ -14,7 +14,10 @@ use switch_domain::{
     transaction::{Terms, Transaction},
 };
 
-use crate::{journal::shared::Standing, link::Links};
+use crate::{
+    journal::shared::Standing,
+    link::{Links, Reserved},
+};
 
 /// Why nobody is asked: told as a decline of the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,15 @@ impl From<DeclineReason> for Unserved {
     fn from(reason: DeclineReason) -> Self {
         Self(reason)
     }
+}
+
+/// Why there is no further stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nowhere {
+    /// No network that is left is enabled and in service.
+    OutOfService,
+    /// One is, and its links are full.
+    Full,
 }
 
 /// One network to ask, over one link that is in service.
@@ -47,6 +59,7 @@ pub struct Itinerary {
     next: usize,
     category: String,
     permitted: Vec<ResponseCode>,
+    room: Option<Reserved>,
 }
 
 /// Plans the way of a new payment.
@@ -76,6 +89,7 @@ pub fn plan(standing: &Arc<Standing>, pan: &Pan, authorization: &Authorization) 
         next: 0,
         category: authorization.merchant.category.as_str().to_owned(),
         permitted: Vec::new(),
+        room: None,
     })
 }
 
@@ -91,26 +105,42 @@ pub fn return_to(standing: &Arc<Standing>, original: &Transaction) -> Option<Iti
         next: 0,
         category: original.merchant.category.as_str().to_owned(),
         permitted: Vec::new(),
+        room: None,
     })
 }
 
 impl Itinerary {
-    /// The next network that is enabled and has a link in service. Remembers whose answers permit another one.
-    pub fn next(&mut self, links: &Links) -> Option<Stop> {
+    /// The next network that is enabled and has a link in service with room, which is kept for this payment: what the journal has
+    /// is not refused for lack of it. Remembers whose answers permit another one.
+    ///
+    /// # Errors
+    /// [`Nowhere`]: there is none left.
+    pub fn next(&mut self, links: &Links) -> Result<Stop, Nowhere> {
+        let mut nowhere = Nowhere::OutOfService;
         while let Some(candidate) = self.candidates.get(self.next) {
             self.next += 1;
             let network = self.standing.directory.networks.get(&candidate.network).filter(|network| network.enabled);
             let Some(network) = network else { continue };
             let Some(link) = links.of_network(&candidate.network) else { continue };
+            let Some(room) = links.reserve(link.id()) else {
+                nowhere = Nowhere::Full;
+                continue;
+            };
+            self.room = Some(room);
             self.permitted.clone_from(&network.failover_codes);
-            return Some(Stop {
+            return Ok(Stop {
                 route: self.named.then(|| candidate.route.clone()),
                 network: candidate.network.clone(),
                 link: link.id().clone(),
                 terms: network.terms(&self.category),
             });
         }
-        None
+        Err(nowhere)
+    }
+
+    /// The room on the link of the last stop, for whoever sends now.
+    pub fn take_room(&mut self) -> Option<Reserved> {
+        self.room.take()
     }
 
     /// True where another network may be left to ask.

@@ -1,9 +1,11 @@
-//! The cluster's keys for card data: which there are, where they come from, and what can be done with them (R7).
+//! The cluster's own keys: which there are, where they come from, and what can be done with them (R7).
 //!
-//! A [`KeyStore`] is asked to do things and never for a key, so that a hardware module can stand in the place of the
-//! files. Files are the same on every node, one a version: `pan-1.key`, `token-1.key`, `fingerprint-1.key`, each
-//! 64 hexadecimal digits that nobody but the node may read. The newest version is used for what is new; older ones stay
-//! as long as something needs them. A node that lacks a kind of key does not start.
+//! A [`KeyStore`] is asked to do things and never for a key of its own, so that a hardware module can stand in the place of
+//! the files. Files are the same on every node, one a version: `wrapping-1.key`, `token-1.key`, `fingerprint-1.key`, each
+//! 64 hexadecimal digits that nobody but the node may read. The wrapping key encrypts data keys, which are made and replaced
+//! while the cluster runs and reach the nodes through the journal; tokens and fingerprints must stay what they are for as long
+//! as rows are compared with them, so their keys are no data keys. Older versions stay as long as something needs them. A node
+//! that lacks a kind of key does not start.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +20,15 @@ use ring::{
     hmac,
     rand::{SecureRandom as _, SystemRandom},
 };
+use switch_domain::keyring::KeyPurpose;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// What a key is for. No key serves two purposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
-    /// Seals card data.
-    Pan,
+    /// Encrypts data keys.
+    Wrapping,
     /// Makes tokens of card numbers.
     Token,
     /// Makes fingerprints of requests.
@@ -34,13 +37,13 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 3] = [Self::Pan, Self::Token, Self::Fingerprint];
+    pub const ALL: [Self; 3] = [Self::Wrapping, Self::Token, Self::Fingerprint];
 
     /// First part of the names of its files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Pan => "pan",
+            Self::Wrapping => "wrapping",
             Self::Token => "token",
             Self::Fingerprint => "fingerprint",
         }
@@ -55,27 +58,24 @@ impl fmt::Display for Purpose {
 
 /// Keys that can be used and not seen.
 pub trait KeyStore: Send + Sync {
-    /// The version for what is new.
+    /// The newest version.
     fn newest(&self, purpose: Purpose) -> u32;
 
-    /// Encrypts `text` in place with AES-256-GCM under a [`Purpose::Pan`] key and appends the tag. A nonce must never be
-    /// given twice.
-    ///
-    /// # Errors
-    /// [`KeyFault`].
-    fn encrypt(&self, version: u32, nonce: [u8; 12], associated: &[u8], text: &mut Vec<u8>) -> Result<(), KeyFault>;
+    /// Every version, the oldest first.
+    fn versions(&self, purpose: Purpose) -> Vec<u32>;
 
-    /// Decrypts what [`Self::encrypt`] made, in place; gives the text without the tag.
+    /// Encrypts a data key under a [`Purpose::Wrapping`] key. What comes out differs each time, and opens with the same
+    /// associated data only.
     ///
     /// # Errors
     /// [`KeyFault`].
-    fn decrypt<'a>(
-        &self,
-        version: u32,
-        nonce: [u8; 12],
-        associated: &[u8],
-        text: &'a mut [u8],
-    ) -> Result<&'a mut [u8], KeyFault>;
+    fn wrap(&self, version: u32, associated: &[u8], key: &DataKeyBytes) -> Result<Vec<u8>, KeyFault>;
+
+    /// Decrypts what [`Self::wrap`] made.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    fn open_wrapped(&self, version: u32, associated: &[u8], wrapped: &[u8]) -> Result<DataKeyBytes, KeyFault>;
 
     /// HMAC-SHA-256 under a key of this purpose.
     ///
@@ -84,12 +84,24 @@ pub trait KeyStore: Send + Sync {
     fn authenticate(&self, purpose: Purpose, version: u32, message: &[u8]) -> Result<[u8; 32], KeyFault>;
 }
 
+/// A data key; wiped on drop.
+pub type DataKeyBytes = Zeroizing<[u8; KEY_LEN]>;
+
+/// Bytes of every key.
+pub const KEY_LEN: usize = 32;
+
 /// Why a key could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum KeyFault {
     /// This node has no such version; an operator must bring it.
     #[error("{0} key version {1} is not on this node")]
     UnknownVersion(Purpose, u32),
+    /// The keyring has no such data key.
+    #[error("there is no {0} data key of version {1}")]
+    UnknownDataKey(KeyPurpose, u32),
+    /// Gateways would seal to a key that does not open.
+    #[error("the public half that is recorded for sealing key version {0} is not that of the key")]
+    OtherPublicHalf(u32),
     /// Another key, other associated data, or changed bytes.
     #[error("the ciphertext does not belong to this key and this place")]
     Forged,
@@ -150,7 +162,7 @@ pub enum KeyFileFault {
 /// Keys out of a directory of files. Has no `Debug`: nothing may print it. What is read is wiped; the expanded keys stay
 /// in the memory of ring, which wipes nothing, until the process ends.
 pub struct FileKeys {
-    pan: BTreeMap<u32, LessSafeKey>,
+    wrapping: BTreeMap<u32, LessSafeKey>,
     token: BTreeMap<u32, hmac::Key>,
     fingerprint: BTreeMap<u32, hmac::Key>,
 }
@@ -162,8 +174,8 @@ impl FileKeys {
     /// [`KeyFileFault`], with the name of the file.
     pub fn open(directory: &Path) -> Result<Self, KeyFileFault> {
         let io = |source| KeyFileFault::Io { path: directory.to_owned(), source };
-        let mut keys = Self { pan: BTreeMap::new(), token: BTreeMap::new(), fingerprint: BTreeMap::new() };
-        let mut seen: Vec<(PathBuf, KeyBytes)> = Vec::new();
+        let mut keys = Self { wrapping: BTreeMap::new(), token: BTreeMap::new(), fingerprint: BTreeMap::new() };
+        let mut seen: Vec<(PathBuf, DataKeyBytes)> = Vec::new();
         for entry in fs::read_dir(directory).map_err(io)? {
             let path = entry.map_err(io)?.path();
             let Some((purpose, version)) = key_name(&path)? else { continue };
@@ -172,10 +184,10 @@ impl FileKeys {
                 return Err(KeyFileFault::Repeated(other.clone(), path));
             }
             match purpose {
-                Purpose::Pan => {
+                Purpose::Wrapping => {
                     let key =
                         UnboundKey::new(&AES_256_GCM, &bytes[..]).map_err(|_| KeyFileFault::Form(path.clone()))?;
-                    keys.pan.insert(version, LessSafeKey::new(key));
+                    keys.wrapping.insert(version, LessSafeKey::new(key));
                 }
                 Purpose::Token => {
                     keys.token.insert(version, hmac::Key::new(hmac::HMAC_SHA256, &bytes[..]));
@@ -187,52 +199,55 @@ impl FileKeys {
             seen.push((path, bytes));
         }
         for purpose in Purpose::ALL {
-            if keys.versions(purpose).next_back().is_none() {
+            if keys.versions(purpose).is_empty() {
                 return Err(KeyFileFault::Missing { directory: directory.to_owned(), purpose });
             }
         }
         Ok(keys)
     }
 
-    fn versions(&self, purpose: Purpose) -> Box<dyn DoubleEndedIterator<Item = u32> + '_> {
-        match purpose {
-            Purpose::Pan => Box::new(self.pan.keys().copied()),
-            Purpose::Token => Box::new(self.token.keys().copied()),
-            Purpose::Fingerprint => Box::new(self.fingerprint.keys().copied()),
-        }
-    }
-
-    fn pan(&self, version: u32) -> Result<&LessSafeKey, KeyFault> {
-        self.pan.get(&version).ok_or(KeyFault::UnknownVersion(Purpose::Pan, version))
+    fn wrapping(&self, version: u32) -> Result<&LessSafeKey, KeyFault> {
+        self.wrapping.get(&version).ok_or(KeyFault::UnknownVersion(Purpose::Wrapping, version))
     }
 }
 
 impl KeyStore for FileKeys {
     fn newest(&self, purpose: Purpose) -> u32 {
-        self.versions(purpose).next_back().expect("a store without a key of each purpose does not open")
+        self.versions(purpose).pop().expect("a store without a key of each purpose does not open")
     }
 
-    fn encrypt(&self, version: u32, nonce: [u8; 12], associated: &[u8], text: &mut Vec<u8>) -> Result<(), KeyFault> {
-        // Grown here, so that no clear copy is left behind where a full buffer would move.
-        debug_assert!(text.capacity() >= text.len() + AES_256_GCM.tag_len(), "the tag moves the clear text");
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.pan(version)?.seal_in_place_append_tag(nonce, Aad::from(associated), text).map_err(|_| KeyFault::Failed)
+    fn versions(&self, purpose: Purpose) -> Vec<u32> {
+        match purpose {
+            Purpose::Wrapping => self.wrapping.keys().copied().collect(),
+            Purpose::Token => self.token.keys().copied().collect(),
+            Purpose::Fingerprint => self.fingerprint.keys().copied().collect(),
+        }
     }
 
-    fn decrypt<'a>(
-        &self,
-        version: u32,
-        nonce: [u8; 12],
-        associated: &[u8],
-        text: &'a mut [u8],
-    ) -> Result<&'a mut [u8], KeyFault> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.pan(version)?.open_in_place(nonce, Aad::from(associated), text).map_err(|_| KeyFault::Forged)
+    fn wrap(&self, version: u32, associated: &[u8], key: &DataKeyBytes) -> Result<Vec<u8>, KeyFault> {
+        // Random: a wrapping key encrypts a few thousand data keys in its life, far from the 2^32 that random nonces allow.
+        let mut wrapped = vec![0; NONCE_LEN];
+        SystemRandom::new().fill(&mut wrapped).map_err(|_| KeyFault::Failed)?;
+        let nonce = Nonce::try_assume_unique_for_key(&wrapped).map_err(|_| KeyFault::Failed)?;
+        let mut text = key.clone();
+        let tag = self.wrapping(version)?.seal_in_place_separate_tag(nonce, Aad::from(associated), &mut text[..]);
+        wrapped.extend_from_slice(&text[..]);
+        wrapped.extend_from_slice(tag.map_err(|_| KeyFault::Failed)?.as_ref());
+        Ok(wrapped)
+    }
+
+    fn open_wrapped(&self, version: u32, associated: &[u8], wrapped: &[u8]) -> Result<DataKeyBytes, KeyFault> {
+        let (nonce, text) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or(KeyFault::Forged)?;
+        let mut text = Zeroizing::new(text.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self.wrapping(version)?.open_in_place(nonce, Aad::from(associated), &mut text);
+        let opened: &[u8] = opened.map_err(|_| KeyFault::Forged)?;
+        opened.try_into().map(Zeroizing::new).map_err(|_| KeyFault::Forged)
     }
 
     fn authenticate(&self, purpose: Purpose, version: u32, message: &[u8]) -> Result<[u8; 32], KeyFault> {
         let key = match purpose {
-            Purpose::Pan => None, // no key serves two purposes
+            Purpose::Wrapping => None, // no key serves two purposes
             Purpose::Token => self.token.get(&version),
             Purpose::Fingerprint => self.fingerprint.get(&version),
         };
@@ -257,7 +272,7 @@ pub fn generate(directory: &Path) -> Result<(), KeyFileFault> {
 /// [`KeyFileFault`].
 pub fn generate_version(directory: &Path, purpose: Purpose, version: u32) -> Result<(), KeyFileFault> {
     let path = directory.join(format!("{purpose}-{version}.key"));
-    let mut key: KeyBytes = Zeroizing::new([0; KEY_LEN]);
+    let mut key: DataKeyBytes = Zeroizing::new([0; KEY_LEN]);
     SystemRandom::new().fill(&mut key[..]).map_err(|_| KeyFileFault::Random)?;
     let mut digits = Zeroizing::new([0; 2 * KEY_LEN + 1]);
     for (place, byte) in key.iter().enumerate() {
@@ -284,7 +299,7 @@ fn key_name(path: &Path) -> Result<Option<(Purpose, u32)>, KeyFileFault> {
     }
 }
 
-fn read(path: &Path) -> Result<KeyBytes, KeyFileFault> {
+fn read(path: &Path) -> Result<DataKeyBytes, KeyFileFault> {
     let io = |source| KeyFileFault::Io { path: path.to_owned(), source };
     let file = fs::File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -311,7 +326,7 @@ fn read(path: &Path) -> Result<KeyBytes, KeyFileFault> {
         }
     }
     let text = text[..length].strip_suffix(b"\n").unwrap_or(&text[..length]);
-    let mut key: KeyBytes = Zeroizing::new([0; KEY_LEN]);
+    let mut key: DataKeyBytes = Zeroizing::new([0; KEY_LEN]);
     if text.len() != 2 * KEY_LEN {
         return Err(KeyFileFault::Form(path.to_owned()));
     }
@@ -331,8 +346,7 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-type KeyBytes = Zeroizing<[u8; KEY_LEN]>;
-const KEY_LEN: usize = 32;
+const NONCE_LEN: usize = 12;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
@@ -363,7 +377,7 @@ mod tests {
         let of = |version| keys.authenticate(Purpose::Token, version, b"x");
         assert!(of(1) != of(9) && of(9) != of(10) && of(1).is_ok());
         assert_eq!(of(2), Err(KeyFault::UnknownVersion(Purpose::Token, 2)));
-        assert_eq!(keys.authenticate(Purpose::Pan, 1, b"x"), Err(KeyFault::UnknownVersion(Purpose::Pan, 1)));
+        assert_eq!(keys.authenticate(Purpose::Wrapping, 1, b"x"), Err(KeyFault::UnknownVersion(Purpose::Wrapping, 1)));
     }
 
     #[test]
@@ -381,14 +395,14 @@ mod tests {
     fn a_key_that_others_may_read_is_refused_by_name() {
         for mode in [0o640, 0o604, 0o666, 0o620, 0o610] {
             let directory = generated();
-            let path = directory.path().join("pan-1.key");
+            let path = directory.path().join("wrapping-1.key");
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
             let fault = fault(directory.path());
             assert!(matches!(&fault, KeyFileFault::Mode { path: named, mode: is } if *named == path && *is == mode));
-            assert!(fault.to_string().contains("pan-1.key"), "{fault}");
+            assert!(fault.to_string().contains("wrapping-1.key"), "{fault}");
         }
         let directory = generated();
-        fs::set_permissions(directory.path().join("pan-1.key"), fs::Permissions::from_mode(0o400)).expect("ours");
+        fs::set_permissions(directory.path().join("wrapping-1.key"), fs::Permissions::from_mode(0o400)).expect("ours");
         assert!(FileKeys::open(directory.path()).is_ok());
     }
 
@@ -400,7 +414,14 @@ mod tests {
             fs::write(directory.path().join("token-1.key"), text).expect("ours");
             assert!(matches!(fault(directory.path()), KeyFileFault::Form(_)), "{text:?}");
         }
-        for name in ["pan-.key", "pan-0.key", "pan-01.key", "pan-x.key", "pan-4294967296.key", "pan-+2.key"] {
+        for name in [
+            "wrapping-.key",
+            "wrapping-0.key",
+            "wrapping-01.key",
+            "wrapping-x.key",
+            "wrapping-4294967296.key",
+            "wrapping-+2.key",
+        ] {
             let directory = generated();
             fs::write(directory.path().join(name), "").expect("ours");
             assert!(matches!(fault(directory.path()), KeyFileFault::Name(_)), "{name}");
@@ -410,16 +431,38 @@ mod tests {
     #[test]
     fn no_key_serves_two_purposes() {
         let directory = generated();
-        fs::copy(directory.path().join("pan-1.key"), directory.path().join("token-2.key")).expect("ours");
+        fs::copy(directory.path().join("wrapping-1.key"), directory.path().join("token-2.key")).expect("ours");
         assert!(matches!(fault(directory.path()), KeyFileFault::Repeated(..)));
+    }
+
+    #[test]
+    fn a_data_key_opens_under_its_own_wrapping_key_and_in_its_own_place_only() {
+        let directory = generated();
+        generate_version(directory.path(), Purpose::Wrapping, 2).expect("a key");
+        let keys = FileKeys::open(directory.path()).expect("keys");
+        let key: DataKeyBytes = Zeroizing::new([9; KEY_LEN]);
+        let wrapped = keys.wrap(1, b"here", &key).expect("wrapped");
+        assert_ne!(wrapped, keys.wrap(1, b"here", &key).expect("wrapped"), "the nonce is the same");
+        assert!(wrapped.windows(KEY_LEN).all(|window| window != &key[..]));
+        let opened = |version, place: &[u8], wrapped: &[u8]| keys.open_wrapped(version, place, wrapped);
+        assert!(opened(1, b"here", &wrapped).is_ok_and(|opened| opened[..] == key[..]));
+        assert_eq!(opened(2, b"here", &wrapped).err(), Some(KeyFault::Forged));
+        assert_eq!(opened(1, b"there", &wrapped).err(), Some(KeyFault::Forged));
+        assert_eq!(opened(3, b"here", &wrapped).err(), Some(KeyFault::UnknownVersion(Purpose::Wrapping, 3)));
+        for place in 0..wrapped.len() {
+            let mut flipped = wrapped.clone();
+            flipped[place] ^= 1;
+            assert_eq!(opened(1, b"here", &flipped).err(), Some(KeyFault::Forged), "byte {place}");
+            assert_eq!(opened(1, b"here", &wrapped[..place]).err(), Some(KeyFault::Forged), "{place} bytes");
+        }
     }
 
     #[test]
     fn generating_overwrites_nothing() {
         let directory = generated();
-        let before = fs::read(directory.path().join("pan-1.key")).expect("a key");
+        let before = fs::read(directory.path().join("wrapping-1.key")).expect("a key");
         assert!(matches!(generate(directory.path()), Err(KeyFileFault::Io { .. })));
-        assert_eq!(fs::read(directory.path().join("pan-1.key")).expect("a key"), before);
-        assert_eq!(fs::metadata(directory.path().join("pan-1.key")).expect("a key").mode() & 0o777, 0o600);
+        assert_eq!(fs::read(directory.path().join("wrapping-1.key")).expect("a key"), before);
+        assert_eq!(fs::metadata(directory.path().join("wrapping-1.key")).expect("a key").mode() & 0o777, 0o600);
     }
 }

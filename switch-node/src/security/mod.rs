@@ -1,7 +1,9 @@
 //! Keys, certificates and what is sealed with them.
 
 pub mod certificate;
+pub mod data_keys;
 pub mod keys;
+pub mod sealing;
 pub mod tls;
 pub mod vault;
 

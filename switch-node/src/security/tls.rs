@@ -2,7 +2,8 @@
 //!
 //! Takes paths; gives the rustls configurations of now, for accepting and for connecting. TLS 1.3 on ring, client
 //! certificates mandatory, no resumption and no early data: every connection proves its certificate anew. A file that
-//! cannot be used never replaces one that can: the old configuration stays, with a warning and an event.
+//! cannot be used never replaces one that can: what is in use stays in its place, with a warning and an event, and the other
+//! files are used. A node whose certificate has ended, or beside whose list another one is stale, still enforces a revocation.
 //!
 //! Every connection made with a material is registered with it ([`live`]) and verified again when the files change, so that
 //! a revoked, expired or no longer trusted certificate loses the connections it already has.
@@ -30,6 +31,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpStream, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::{self, Cut};
 use files::{Configuration, Content};
 pub use files::{TlsFault, TlsFiles, TlsPart};
 use live::{Guarded, Registry, Severed, Side};
@@ -39,14 +41,31 @@ use live::{Guarded, Registry, Severed, Side};
 pub enum TlsEvent<'a> {
     /// New files are in use.
     Reloaded,
-    /// New files cannot be used; the old configuration stays.
+    /// A new file cannot be used; what it was to replace stays in use.
     ReloadRefused(&'a TlsFault),
     /// A live connection was cut.
     Severed(Severed),
 }
 
 /// Sees every event, on the thread where it happens; must not block.
-pub type TlsObserver = Arc<dyn Fn(&str, &TlsEvent<'_>) + Send + Sync>;
+pub type TlsObserver = Arc<dyn Fn(&'static str, &TlsEvent<'_>) + Send + Sync>;
+
+/// Counts what happens to the material of `plane`.
+pub fn counted(plane: &'static str) -> TlsObserver {
+    telemetry::tls_known(plane);
+    Arc::new(|plane, event| match event {
+        TlsEvent::Reloaded => telemetry::tls_reloaded(plane, true),
+        TlsEvent::ReloadRefused(_) => telemetry::tls_reloaded(plane, false),
+        TlsEvent::Severed(severed) => {
+            let why = match severed {
+                Severed::Revoked => Cut::Revoked,
+                Severed::Expired => Cut::Expired,
+                Severed::NoLongerTrusted => Cut::Untrusted,
+            };
+            telemetry::tls_cut(plane, why);
+        }
+    })
+}
 
 /// One plane's material: the configuration of now and the connections made with it. Cheap to share, never fails once loaded.
 pub struct TlsMaterial {
@@ -68,7 +87,10 @@ impl TlsMaterial {
 
     /// Reads the files; `observer` is told what becomes of them later.
     pub fn load_observed(plane: &'static str, files: TlsFiles, observer: TlsObserver) -> Result<Arc<Self>, TlsFault> {
-        let configuration = Content::read(&files)?.build(&files, 0, SystemTime::now())?;
+        let content = Content::read(&files);
+        let digest = content.digest;
+        let (parts, _) = content.parts(&files, None, SystemTime::now())?;
+        let configuration = parts.configure(&files, 0, Some(digest))?;
         Ok(Arc::new(Self {
             plane,
             files,
@@ -87,17 +109,34 @@ impl TlsMaterial {
 
     /// The end of the node's own certificate.
     pub fn not_after(&self) -> SystemTime {
-        self.current.load().not_after
+        self.current.load().parts.leaf().not_after
     }
 
     /// The serial number of the node's own certificate.
     pub fn serial(&self) -> String {
-        self.current.load().serial.clone()
+        self.current.load().parts.leaf().serial.clone()
     }
 
     /// When the first of the revocation lists goes stale and with it every new connection, if there are lists.
     pub fn revocation_stale_at(&self) -> Option<SystemTime> {
-        self.current.load().revocation_stale_at
+        self.current.load().parts.revocation_stale_at()
+    }
+
+    /// Shows in the metrics how long what the files hold is good.
+    pub fn show_ends(&self) {
+        let (current, now) = (self.current.load(), SystemTime::now());
+        let files = [
+            ("certificate", Some(current.parts.leaf().not_after)),
+            ("roots", current.parts.roots_not_after()),
+            ("revocation_lists", current.parts.revocation_stale_at()),
+        ];
+        for (file, end) in files.into_iter().filter_map(|(file, end)| Some((file, end?))) {
+            let left = match end.duration_since(now) {
+                Ok(left) => left.as_secs_f64(),
+                Err(ended) => -ended.duration().as_secs_f64(),
+            };
+            telemetry::certificate_expires(self.plane, file, left);
+        }
     }
 
     /// How often new files were refused since the start.
@@ -121,25 +160,38 @@ impl TlsMaterial {
 
     /// Re-reads the files and, if their content changed, uses it and verifies every live connection again.
     /// `Ok(false)`: nothing changed. Blocks for file reads and signatures.
+    ///
+    /// # Errors
+    /// The first file that cannot be used. What it was to replace stays in use; what else is new is used.
     pub fn reload(&self) -> Result<bool, TlsFault> {
-        let content = Content::read(&self.files)?;
-        if content.digest == self.current.load().digest {
+        let content = Content::read(&self.files);
+        let (digest, current) = (content.digest, self.current.load_full());
+        if current.digest == Some(digest) {
             *self.refused.lock() = None;
             return Ok(false);
         }
-        let generation = self.current.load().generation.wrapping_add(1);
-        let configuration = content.build(&self.files, generation, SystemTime::now())?;
-        self.current.store(Arc::new(configuration));
-        *self.refused.lock() = None;
-        // Connections that registered before the store are seen here, later ones see the new generation themselves.
-        self.verify_live(SystemTime::now());
-        Ok(true)
+        let now = SystemTime::now();
+        let (parts, fault) = content.parts(&self.files, Some(&current.parts), now)?;
+        if fault.is_none() || !parts.same_as(&current.parts) {
+            let generation = current.generation.wrapping_add(1);
+            let configuration = parts.configure(&self.files, generation, fault.is_none().then_some(digest))?;
+            self.current.store(Arc::new(configuration));
+            // Connections that registered before the store are seen here, later ones see the new generation themselves.
+            self.verify_live(now);
+        }
+        match fault {
+            Some(fault) => Err(fault),
+            None => {
+                *self.refused.lock() = None;
+                Ok(true)
+            }
+        }
     }
 
-    /// Keeps the material fresh until `shutdown`: looks at the files when their folders change and every
-    /// [`POLL`], and cuts connections whose certificate ended. Runs once per material, in a task of the node; without it
+    /// Keeps the material fresh until `shutdown`: looks at the files when their folders change and every `poll`,
+    /// and cuts connections whose certificate ended. Runs once per material, in a task of the node; without it
     /// nothing is reloaded and nothing is cut.
-    pub async fn watch(self: Arc<Self>, shutdown: CancellationToken) {
+    pub async fn watch(self: Arc<Self>, poll: Duration, shutdown: CancellationToken) {
         let (changed, mut changes) = mpsc::channel(1);
         // Without a watcher (no inotify instance left) the poll alone still keeps the promise of 60 s.
         let _watcher = self
@@ -154,7 +206,7 @@ impl TlsMaterial {
                 biased;
                 () = shutdown.cancelled() => return,
                 _ = changes.recv() => tokio::time::sleep(SETTLE).await,
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(poll) => {}
             }
         }
     }
@@ -174,12 +226,12 @@ impl TlsMaterial {
 
     /// Reports a refusal once for each content.
     fn refuse(&self, fault: &TlsFault) {
-        let digest = Content::read(&self.files).map_or([0; 32], |content| content.digest);
+        let digest = Content::read(&self.files).digest;
         if self.refused.lock().replace(digest) == Some(digest) {
             return;
         }
         self.reloads_refused.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(plane = self.plane, error = %fault, "new TLS files are not usable, the old ones stay in use");
+        tracing::warn!(plane = self.plane, error = %fault, "a TLS file is not usable, what it was to replace stays in use");
         (self.observer)(self.plane, &TlsEvent::ReloadRefused(fault));
     }
 
@@ -256,7 +308,8 @@ fn owned(chain: &[CertificateDer<'_>]) -> Vec<CertificateDer<'static>> {
     chain.iter().map(|certificate| certificate.clone().into_owned()).collect()
 }
 
-/// How often the files are looked at whatever the watcher says; bounds how late a revocation is seen.
+/// How often the files are looked at whatever the watcher says, unless the configuration says otherwise; bounds how late a
+/// revocation is seen.
 pub const POLL: Duration = Duration::from_secs(5);
 /// From the first sign of a change to the look, so that certificate and key are both written.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -4,8 +4,12 @@
 //! sealed      = nonce (12) ‖ AES-256-GCM(text) ‖ tag (16)
 //! associated  = purpose ‖ key version ‖ gateway ‖ transaction, each with its length before it
 //! text        = layout (1) ‖ number (length, digits) ‖ expiry (0, or 4 and YYMM) ‖ sequence (2) ‖ chip data (length, bytes)
-//! nonce       = 96-bit counter that starts at a random multiple of 2^32
+//! nonce       = incarnation (6) ‖ counter (6)
 //! ```
+//!
+//! A nonce is never used twice under one key: the incarnation is a number that a committed entry gave to this process and to no
+//! other, and the counter is this process's own. A process that has no incarnation yet can open, and cannot seal. Keys come out
+//! of the keyring, and the current one may change between two calls: each value says which one it is under.
 //!
 //! Sealed data that is moved to another transaction or gateway does not open. Sensitive authentication data never gets in:
 //! of the chip data only the tags that [`filter_icc_data`] keeps.
@@ -15,23 +19,29 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use ring::aead::{Aad, Nonce};
 use switch_domain::{
     authorization::Authorization,
     card::{Card, CardToken, Expiry, Pan, Sealed, Sensitive, filter_icc_data},
     id::{GatewayId, MerchantId, RequestId, TerminalId, TransactionId},
+    keyring::KeyPurpose,
+    limits::INCARNATION_MAX,
     money::{Amount, Currency},
     transaction::{CaptureMode, Fingerprint, Method},
 };
 use thiserror::Error;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::keys::{KeyFault, KeyStore, Purpose};
+use super::{
+    data_keys::DataKeys,
+    keys::{KeyFault, Purpose},
+};
 
-/// Seals and opens card data, and makes what stands in its place.
-#[derive(Clone)]
+/// Seals and opens card data, and makes what stands in its place. One for each process.
 pub struct Vault {
-    keys: Arc<dyn KeyStore>,
-    nonces: Arc<Nonces>,
+    keys: Arc<DataKeys>,
+    nonces: Nonces,
 }
 
 /// Why the vault cannot do what it is asked.
@@ -46,7 +56,10 @@ pub enum VaultFault {
     /// The chip data is not well formed; the door lets none such in.
     #[error("the chip data is not well formed")]
     ChipData,
-    /// 2^64 nonces are used up; the process must be started anew.
+    /// This process has no incarnation yet, or the cluster no key: the leader is about to commit them.
+    #[error("the vault cannot seal yet")]
+    NotReady,
+    /// 2^48 nonces are used up; the process must be started anew.
     #[error("no nonce is left")]
     NoncesExhausted,
 }
@@ -149,22 +162,56 @@ impl<'a> FingerprintParts<'a> {
 }
 
 impl Vault {
-    /// A vault with these keys. `start` must be random in every process: two that start at the same place would use the
-    /// same nonces under the same key.
+    /// A vault with these keys, which can open, and can seal once it has an incarnation.
     #[must_use]
-    pub fn new(keys: Arc<dyn KeyStore>, start: u64) -> Self {
-        Self { keys, nonces: Arc::new(Nonces { start, used: AtomicU64::new(0) }) }
+    pub fn new(keys: Arc<DataKeys>) -> Self {
+        Self { keys, nonces: Nonces { incarnation: watch::Sender::new(None), used: AtomicU64::new(0) } }
     }
 
-    /// Seals what a reversal or a refund will need, under the newest key, for one transaction of one gateway.
+    /// Gives this process its incarnation: a number that a committed entry gave to nobody else. The first one stays.
+    pub fn incarnate(&self, incarnation: u64) {
+        self.nonces.incarnation.send_if_modified(|own| {
+            let is_first = own.is_none();
+            own.get_or_insert(incarnation);
+            is_first
+        });
+    }
+
+    /// Whether this process has its incarnation.
+    #[must_use]
+    pub fn is_incarnated(&self) -> bool {
+        self.nonces.incarnation.borrow().is_some()
+    }
+
+    /// Whether this process can seal.
+    #[must_use]
+    pub fn can_seal(&self) -> bool {
+        self.is_incarnated() && self.keys.keyring().current(KeyPurpose::Card).is_some()
+    }
+
+    /// Waits until this process can seal.
+    pub async fn ready(&self) {
+        let (mut keyring, mut incarnation) = (self.keys.watch(), self.nonces.incarnation.subscribe());
+        // The senders live as long as the node.
+        let _ = keyring.wait_for(|keyring| keyring.current(KeyPurpose::Card).is_some()).await;
+        let _ = incarnation.wait_for(Option::is_some).await;
+    }
+
+    /// Seals what a reversal or a refund will need, under the current key, for one transaction of one gateway.
     ///
     /// # Errors
     /// [`VaultFault`].
     pub fn seal(&self, card: &Card, gateway: &GatewayId, transaction: TransactionId) -> Result<Sealed, VaultFault> {
-        let key_version = self.keys.newest(Purpose::Pan);
+        let keyring = self.keys.keyring();
+        let key_version = keyring.current(KeyPurpose::Card).ok_or(VaultFault::NotReady)?.version;
+        let key = self.keys.card(key_version)?;
         let nonce = self.nonces.next()?;
         let mut text = layout(card)?;
-        self.keys.encrypt(key_version, nonce, &associated(key_version, gateway, transaction), &mut text)?;
+        let associated = associated(key_version, gateway, transaction);
+        // The layout left room for the tag: a buffer that grew here would leave its clear text behind.
+        let sealed =
+            key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&associated), &mut *text);
+        sealed.map_err(|_| KeyFault::Failed)?;
         let mut bytes = Vec::with_capacity(NONCE_LEN + text.len());
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(&text);
@@ -179,7 +226,8 @@ impl Vault {
         let (nonce, text) = sealed.bytes.split_first_chunk::<NONCE_LEN>().ok_or(VaultFault::Layout)?;
         let associated = associated(sealed.key_version, gateway, transaction);
         let mut text = Zeroizing::new(text.to_vec());
-        let text = self.keys.decrypt(sealed.key_version, *nonce, &associated, &mut text)?;
+        let (key, nonce) = (self.keys.card(sealed.key_version)?, Nonce::assume_unique_for_key(*nonce));
+        let text = key.open_in_place(nonce, Aad::from(&associated), &mut text).map_err(|_| KeyFault::Forged)?;
         read_layout(text).ok_or(VaultFault::Layout)
     }
 
@@ -188,10 +236,10 @@ impl Vault {
     /// # Errors
     /// [`VaultFault`] where the key store fails.
     pub fn token(&self, pan: &Pan) -> Result<CardToken, VaultFault> {
-        let version = self.keys.newest(Purpose::Token);
+        let version = self.keys.store().newest(Purpose::Token);
         let mut message = Message::new(b"payswitch card token 1");
         message.part(pan.expose().as_bytes());
-        Ok(CardToken(first_half(self.keys.authenticate(Purpose::Token, version, &message.0)?)))
+        Ok(CardToken(first_half(self.keys.store().authenticate(Purpose::Token, version, &message.0)?)))
     }
 
     /// A digest of what is asked, under the newest key, or under that of a stored one to compare with (R16).
@@ -199,8 +247,8 @@ impl Vault {
     /// # Errors
     /// [`KeyFault::UnknownVersion`] where this node lacks that version.
     pub fn fingerprint(&self, version: Option<u32>, parts: &FingerprintParts<'_>) -> Result<Fingerprint, VaultFault> {
-        let key_version = version.unwrap_or_else(|| self.keys.newest(Purpose::Fingerprint));
-        let digest = self.keys.authenticate(Purpose::Fingerprint, key_version, &parts.message().0)?;
+        let key_version = version.unwrap_or_else(|| self.keys.store().newest(Purpose::Fingerprint));
+        let digest = self.keys.store().authenticate(Purpose::Fingerprint, key_version, &parts.message().0)?;
         Ok(Fingerprint { key_version, digest: first_half(digest) })
     }
 }
@@ -282,25 +330,28 @@ fn read_layout(text: &[u8]) -> Option<Card> {
     rest.is_empty().then(|| Card { icc_data, ..Card::of_number(pan, expiry, sequence_number) })
 }
 
-/// Nonces that this process has not used. Two processes meet only if their random starts lie as close together as the
-/// number of times 2^32 that one of them seals.
+/// Nonces that nobody has used.
 struct Nonces {
-    start: u64,
+    incarnation: watch::Sender<Option<u64>>,
     used: AtomicU64,
 }
 
 impl Nonces {
     fn next(&self) -> Result<[u8; NONCE_LEN], VaultFault> {
-        let used = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(1));
+        let incarnation = (*self.incarnation.borrow()).ok_or(VaultFault::NotReady)?;
+        let used = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            (used <= COUNTER_MAX && incarnation <= INCARNATION_MAX).then(|| used + 1)
+        });
         let used = used.map_err(|_| VaultFault::NoncesExhausted)?;
-        let high = self.start.wrapping_add(used >> 32);
         let mut nonce = [0; NONCE_LEN];
-        nonce[..8].copy_from_slice(&high.to_be_bytes());
-        nonce[8..].copy_from_slice(&(used as u32).to_be_bytes()); // its low half; the high half was added above
+        nonce[..6].copy_from_slice(&incarnation.to_be_bytes()[2..]);
+        nonce[6..].copy_from_slice(&used.to_be_bytes()[2..]);
         Ok(nonce)
     }
 }
 
+/// The greatest counter that fits its 48 bits.
+const COUNTER_MAX: u64 = (1 << 48) - 1;
 const LAYOUT: u8 = 1;
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;

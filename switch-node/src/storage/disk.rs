@@ -28,9 +28,11 @@ use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, compaction::Leveled,
     config::PartitioningPolicy,
 };
+use tokio::time::Instant;
 
 use self::install::Replacement;
 use super::{Reader, Store, StoreFault, StoreReader, StoreReplacement, StoreView, Stored, Write, is_backwards, limits};
+use crate::telemetry;
 
 /// The table on disk.
 pub struct FjallStore {
@@ -97,11 +99,17 @@ impl StoreReader for FjallStore {
 
 impl Store for FjallStore {
     fn commit(&mut self, batch: Vec<Write>) -> Result<(), StoreFault> {
-        self.place.table.load().commit(batch)
+        let began = Instant::now();
+        self.place.table.load().commit(batch)?;
+        telemetry::table_committed(began.elapsed());
+        Ok(())
     }
 
     fn persist(&mut self) -> Result<(), StoreFault> {
-        Ok(self.place.table.load().database.persist(PersistMode::SyncAll)?)
+        let began = Instant::now();
+        self.place.table.load().database.persist(PersistMode::SyncAll)?;
+        telemetry::table_synced(began.elapsed());
+        Ok(())
     }
 
     fn view(&self) -> Result<Box<dyn StoreView>, StoreFault> {

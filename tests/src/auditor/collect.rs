@@ -19,6 +19,9 @@ use crate::{
 /// Longest until every node exports at one index.
 const SAME_INDEX_WITHIN: Duration = Duration::from_secs(30);
 
+/// Longest until every node has applied what the exports themselves left in the journal.
+const AT_REST_WITHIN: Duration = Duration::from_secs(5);
+
 /// Longest until what one gateway was told has come to rest.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -85,7 +88,9 @@ pub fn at_rest(statuses: &[pb::GetStatusResponse]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Exports every node until all did so at one index, or the bound is reached: then the auditor will say `unknown`.
+/// Exports every node until all hold the same at one index, or the bound is reached: then the auditor will say what differs, or
+/// `unknown` where they have not come to rest. An export is an act of an operator's, which the journal takes down:
+/// no two nodes export at one index, so that at rest their index and hash are asked for after the last export has ended.
 async fn exports(operators: &[OperatorClient]) -> anyhow::Result<(Vec<Record>, Vec<Export>)> {
     let deadline = std::time::Instant::now() + SAME_INDEX_WITHIN;
     loop {
@@ -103,7 +108,18 @@ async fn exports(operators: &[OperatorClient]) -> anyhow::Result<(Vec<Record>, V
             all.push(export);
             records.extend(own);
         }
-        let same = all.windows(2).all(|pair| pair[0].applied_index == pair[1].applied_index);
+        if operators.len() > 1 {
+            let statuses = eventually(AT_REST_WITHIN, "the nodes come to rest", || async {
+                let statuses = join_all(operators.iter().map(OperatorClient::status)).await;
+                let statuses: Vec<_> = statuses.into_iter().collect::<Result<_, _>>()?;
+                at_rest(&statuses).map(|()| statuses)
+            });
+            for (export, status) in all.iter_mut().zip(statuses.await.unwrap_or_default()) {
+                (export.applied_index, export.state_hash) = (status.applied_index, status.state_hash.to_vec());
+            }
+        }
+        let is_same = |pair: &[Export]| pair[0].applied_index == pair[1].applied_index && pair[0].rows == pair[1].rows;
+        let same = all.windows(2).all(is_same);
         if same || std::time::Instant::now() > deadline {
             return Ok((records, all));
         }

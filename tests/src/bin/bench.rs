@@ -1,5 +1,5 @@
-//! `bench`: the switch under closed loops, beside an echo and etcd in the same run; and its memory over a million
-//! transactions.
+//! `bench`: the switch under closed loops, beside an echo and etcd in the same run; its memory over a million transactions; and
+//! what it does when ten times more is asked than it can do.
 
 use std::{
     collections::BTreeMap,
@@ -12,20 +12,24 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde_json::{Map, Value, json};
+use switch_proto::operator::v1::{DirectoryChange, Link, directory_change::Change};
 use switch_tests::{
     auditor::{Scope, audit, collect, evidence::Evidence, report::Report},
     bench::{
         drive::{self, Latencies, Span},
         echo,
         etcd::Etcd,
+        flood::{self, Heard, Noticed, Offer},
         machine::{self, Memory, Parts, Usage, Used},
         report::{Round, Rounds, Subject, table},
         till::{Kind, Till},
     },
     gateway_client::GatewayClient,
     harness::{Cluster, OperatorClient, Process, Timing, directory::merchants_of},
-    history::History,
+    history::{History, Invocation},
     multicall,
+    sandbox::proto::Conduct,
+    workload::{Mix, Workload},
 };
 
 #[global_allocator]
@@ -110,6 +114,29 @@ enum Part {
         #[arg(long)]
         json: bool,
     },
+    /// Asks ten times more than the cluster has capacity for, and then of one gateway ten times its rate.
+    ///
+    /// Capacity is held by the networks' latency and the windows of their links, so that it is the same on every machine.
+    /// Beside the flood a modest gateway pays; what it notices of the flood is the figure. In both cases its 99th percentile
+    /// must rise by less than 20 %, goodput stay at 90 % of its peak or more, answers be quick again within 5 s of the flood's
+    /// end, and no void be refused: otherwise the exit code is 1.
+    Overload {
+        /// Capacity of the networks, payments a second.
+        #[arg(long, default_value_t = 500)]
+        capacity: u32,
+
+        /// Seconds of each phase, the first of them warming up. At least 7: a recovery of more than 5 must be seen.
+        #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u64).range(7..))]
+        seconds: u64,
+
+        /// Keeps everything in this folder; a temporary one if not given.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+
+        /// Prints one JSON object on stdout.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -127,6 +154,9 @@ fn main() -> ExitCode {
         match args.part {
             Some(Part::Memory { transactions, in_flight, data, json }) => {
                 runtime.block_on(memory(transactions, in_flight, data, json))
+            }
+            Some(Part::Overload { capacity, seconds, data, json }) => {
+                runtime.block_on(overload(capacity, seconds, data, json))
             }
             None => runtime.block_on(speed(args)),
         }
@@ -352,6 +382,126 @@ async fn memory(transactions: u64, in_flight: usize, data: Option<PathBuf>, json
     Ok(valid && within && steady)
 }
 
+// ------------------------------------------------------------------------------------------------------- overload
+
+async fn overload(capacity: u32, seconds: u64, data: Option<PathBuf>, json: bool) -> anyhow::Result<bool> {
+    let cluster = start(data.as_deref()).await?;
+    let mut floods = Floods { lasts: Duration::from_secs(seconds), cluster, phase: 0 };
+
+    eprintln!("the cluster at ten times its capacity of {capacity} a second");
+    floods.networks(LATENCY_MS, capacity * LATENCY_MS / 1_000).await?;
+    let (of_cluster, cluster_holds) =
+        floods.compare(capacity.saturating_sub(MODEST_RATE).max(2), capacity * 10).await?;
+
+    eprintln!("one gateway at ten times its rate of {GATEWAY_RATE} a second");
+    floods.networks(0, 8_192).await?;
+    floods.limit(GATEWAY_RATE).await?;
+    let (of_gateway, gateway_holds) = floods.compare(GATEWAY_RATE, GATEWAY_RATE * 10).await?;
+
+    let cluster = floods.cluster;
+    let began = Instant::now();
+    let report = judged(&cluster, cluster.history().calls()).await?;
+    let object = Map::from_iter([
+        ("capacity_per_second".to_owned(), json!(capacity)),
+        ("cluster_at_ten_times_its_capacity".to_owned(), of_cluster),
+        ("gateway_at_ten_times_its_rate".to_owned(), of_gateway),
+        ("auditor".to_owned(), json!(report.verdict)),
+        ("audited_calls".to_owned(), json!(report.calls)),
+        ("audit_seconds".to_owned(), json!(began.elapsed().as_secs_f64().round())),
+        ("holds".to_owned(), json!(cluster_holds && gateway_holds)),
+    ]);
+    Ok(finish(cluster, &report, object, json).await? && cluster_holds && gateway_holds)
+}
+
+/// The loud gateway, the modest one, and what stands between them.
+struct Floods {
+    cluster: Cluster,
+    lasts: Duration,
+    phase: u64,
+}
+
+impl Floods {
+    /// Networks that answer after so long, over links that hold so much together.
+    async fn networks(&mut self, latency_ms: u32, window: u32) -> anyhow::Result<()> {
+        self.cluster.networks().conduct(None, Conduct { latency_ms, ..Conduct::default() }).await?;
+        let links = &self.cluster.directory().links;
+        let share = window / u32::try_from(links.len())?;
+        let change = |link: &Link| Change::PutLink(Link { in_flight_max: share, ..link.clone() });
+        let changes = links.iter().map(|link| DirectoryChange { change: Some(change(link)) }).collect();
+        self.change(changes).await
+    }
+
+    /// New payments a second of the loud gateway.
+    async fn limit(&mut self, requests_per_second: u32) -> anyhow::Result<()> {
+        let mut gateway = self.cluster.directory().gateways[0].clone();
+        gateway.requests_per_second = requests_per_second;
+        self.change(vec![DirectoryChange { change: Some(Change::PutGateway(gateway)) }]).await
+    }
+
+    async fn change(&mut self, changes: Vec<DirectoryChange>) -> anyhow::Result<()> {
+        self.phase += 1;
+        self.cluster.change_directory(&format!("bench-{}", self.phase), changes).await.map(drop)
+    }
+
+    /// Half of what there is room for, all of it, a flood, and half again; and whether every bound held.
+    async fn compare(&mut self, room: u32, flood: u32) -> anyhow::Result<(Value, bool)> {
+        let (half, calm) = self.phase("half", room / 2).await?;
+        let (full, _) = self.phase("full", room).await?;
+        let (flood, beside) = self.phase("ten times", flood).await?;
+        let (after, calm_again) = self.phase("half again", room / 2).await?;
+        let noticed = Noticed {
+            p99_rise: beside.p99().as_secs_f64() / calm.p99_with(&calm_again)?.as_secs_f64() - 1.0,
+            goodput_kept: flood.goodput() / full.goodput(),
+            recovery: after.recovered_after((half.p99() * 2).max(SLOW_MIN)),
+            voids_refused: flood.voids_refused() + beside.voids_refused(),
+        };
+        let bounds = noticed.bounds();
+        for bound in &bounds {
+            eprintln!("{} {}", if bound.holds { "   holds" } else { "DOES NOT" }, bound.words);
+        }
+        let holds = bounds.iter().all(|bound| bound.holds);
+        let object = json!({
+            "other_gateway_p99_rise": (noticed.p99_rise * 1_000.0).round() / 1_000.0,
+            "goodput_of_peak": (noticed.goodput_kept * 1_000.0).round() / 1_000.0,
+            "recovery_seconds": (noticed.recovery.as_secs_f64() * 100.0).round() / 100.0,
+            "voids_refused": noticed.voids_refused,
+            "bounds": bounds.iter().map(|bound| (bound.name, json!(bound.holds))).collect::<BTreeMap<_, _>>(),
+            "half": { "loud": half.object(), "modest": calm.object() },
+            "half_again": { "loud": after.object(), "modest": calm_again.object() },
+            "full": full.object(),
+            "ten_times": { "loud": flood.object(), "modest": beside.object() },
+        });
+        Ok((object, holds))
+    }
+
+    async fn phase(&mut self, name: &str, loud: u32) -> anyhow::Result<(Heard, Heard)> {
+        self.phase += 1;
+        let offer = |per_second| Offer {
+            per_second,
+            lasts: self.lasts,
+            // Recovery is looked for from the first moment on, and counts nothing else.
+            warm_up: Duration::from_secs(1),
+            void_every: 10,
+        };
+        let workload = |gateway: &GatewayClient| {
+            Workload::new(
+                self.phase,
+                &format!("{}-{}", std::process::id(), self.phase),
+                gateway.name(),
+                Mix::approvals(),
+            )
+        };
+        let shop = self.cluster.gateway("shop").streaming(CONNECTIONS);
+        let market = self.cluster.gateway("market");
+        let (heard, beside) = tokio::try_join!(
+            flood::offer(&shop, workload(&shop), offer(loud)),
+            flood::offer(&market, workload(&market), offer(MODEST_RATE)),
+        )?;
+        eprintln!("{}\n{}", heard.line(name), beside.line("  the other gateway"));
+        Ok((heard, beside))
+    }
+}
+
 fn memory_of(cluster: &Cluster) -> BTreeMap<String, Memory> {
     let of = |process: Option<u32>| process.map(machine::memory).unwrap_or_default();
     cluster.nodes().iter().map(|node| (format!("node-{}", node.number()), of(node.process_id()))).collect()
@@ -361,8 +511,13 @@ fn memory_of(cluster: &Cluster) -> BTreeMap<String, Memory> {
 
 /// N and R of everything, H as far as it was recorded.
 async fn judge(cluster: &Cluster, till: &Till) -> anyhow::Result<(Report, Duration)> {
-    eprintln!("judging …");
     let began = Instant::now();
+    let report = judged(cluster, till.history()).await?;
+    Ok((report, began.elapsed()))
+}
+
+async fn judged(cluster: &Cluster, calls: Vec<Invocation>) -> anyhow::Result<Report> {
+    eprintln!("judging …");
     cluster.ready().await?;
     if let Err(error) = cluster.rest().await {
         eprintln!("{error:#}");
@@ -370,9 +525,9 @@ async fn judge(cluster: &Cluster, till: &Till) -> anyhow::Result<(Report, Durati
     let operators: Vec<OperatorClient> = cluster.nodes().iter().map(|node| node.operator().clone()).collect();
     let networks = cluster.networks();
     let collected = collect::evidence(&History::default(), &operators, Some(&networks)).await?;
-    let report = audit(&Evidence { calls: till.history(), ..collected }, Scope::Everything);
+    let report = audit(&Evidence { calls, ..collected }, Scope::Everything);
     eprintln!("{}", report.in_words());
-    Ok((report, began.elapsed()))
+    Ok(report)
 }
 
 fn told(object: &mut Map<String, Value>, report: &Report, till: &Till, judged_in: Duration) {
@@ -403,6 +558,15 @@ const PATIENT: Timing = Timing {
     in_flight_max: Duration::from_secs(1),
     repeat_after: Duration::from_millis(200),
 };
+
+/// How long the networks take to answer while they hold the capacity: as long as real ones do.
+const LATENCY_MS: u32 = 200;
+/// No payment that is faster counts as slow: on shared processors a few of any thousand take so long.
+const SLOW_MIN: Duration = Duration::from_millis(100);
+/// What the modest gateway pays a second: enough for a 99th percentile in ten seconds.
+const MODEST_RATE: u32 = 50;
+/// What the loud gateway may pay a second where it is its own limit that holds it.
+const GATEWAY_RATE: u32 = 200;
 
 /// Transactions between two looks at memory.
 const LOOK_EVERY: u64 = 100_000;

@@ -1,6 +1,7 @@
 //! `dev`: three nodes, two card networks, a certificate for everyone, and payments. No argument is needed.
 //!
 //! `dev node …`, `dev admin …` and `dev sandbox …` are the parts: the server, the operators' client, the networks alone.
+//! `dev pay-twice …` asks any installation with play money whether one key is one payment.
 
 use std::{
     path::PathBuf,
@@ -35,7 +36,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// What happens is told on stderr; the figures of the whole run stand on stdout at the end. The auditor then compares
 /// what gateways were told, what the networks booked and what the journal holds: anything but `valid` exits 1.
 #[derive(Debug, Parser)]
-#[command(name = "dev", after_help = "Parts: dev node --config FILE · dev admin … · dev sandbox …  (each with --help)")]
+#[command(
+    name = "dev",
+    after_help = "Parts: dev node --config FILE · dev admin … · dev sandbox … · dev pay-twice …  (each with --help)"
+)]
 struct Args {
     /// How long to pay, for example 20s or 5m; until Ctrl-C if not given.
     #[arg(long = "for", value_parser = duration::parse, value_name = "DURATION")]

@@ -77,6 +77,10 @@ struct Args {
     #[arg(long, num_args = 0..=1, default_missing_value = "4", value_name = "STREAMS")]
     stream: Option<usize>,
 
+    /// Seals the card data of one payment in so many to the switch's public key; 1 seals every one.
+    #[arg(long, value_name = "N")]
+    seal_one_in: Option<u64>,
+
     /// Connections to each node.
     #[arg(long, default_value_t = 4)]
     connections: usize,
@@ -201,6 +205,9 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     let mut target = Target::reach(&args).await?;
     if let Some(call) = args.deadline {
         target.gateway = target.gateway.with_patience(Patience { call, ..target.gateway.patience() });
+    }
+    if let Some(one_in) = args.seal_one_in {
+        target.gateway = target.gateway.sealing(one_in).await.context("--seal-one-in")?;
     }
     if let Some(lanes) = args.stream {
         target.gateway = target.gateway.streaming(lanes);

@@ -13,6 +13,7 @@ use super::{
     context::Context,
     directory::{self, GATEWAYS, Timing},
     folder::Folder,
+    mount,
     node::Node,
     operator::OperatorClient,
     sandbox::{self, Sandbox, SandboxControl},
@@ -61,6 +62,8 @@ pub struct Builder {
     edits: Vec<Edit>,
     folder: Option<std::path::PathBuf>,
     connections: usize,
+    revocable: bool,
+    mounted: bool,
 }
 
 impl Builder {
@@ -123,6 +126,18 @@ impl Builder {
         self
     }
 
+    /// Gives every plane of every node a revocation list, empty at first, for [`Pki::revoke`] to write anew.
+    pub fn revocable(mut self) -> Self {
+        self.revocable = true;
+        self
+    }
+
+    /// Lets every node read its certificates from folders as Kubernetes mounts secrets; see [`Cluster::reissue`].
+    pub fn mounted(mut self) -> Self {
+        self.mounted = true;
+        self
+    }
+
     /// Starts everything and waits until it leads and serves.
     pub async fn start(self) -> anyhow::Result<Cluster> {
         let cluster = self.start_nodes().await?;
@@ -143,6 +158,10 @@ impl Builder {
         let addresses = Addresses::pick()?;
         let pki = Pki::create(&folder.path().join("pki"), TRUST_DOMAIN, CLUSTER)?;
         write_keys(&folder.path().join("keys"))?;
+        let mut extra_config = self.extra_config;
+        if self.revocable {
+            extra_config.push(revocation_lists(&pki)?);
+        }
         let operator = files(&pki, Plane::Operators, &pki.operator("ops")?);
         let mut gateways = Vec::new();
         for name in GATEWAYS {
@@ -169,9 +188,10 @@ impl Builder {
             connections: self.connections,
             consensus: self.consensus,
             log_level: self.log_level,
-            extra_config: self.extra_config,
+            extra_config,
             environment: self.environment,
             initial_voters: self.nodes,
+            mounted: self.mounted,
             pki,
             addresses,
             folder,
@@ -203,6 +223,7 @@ pub struct Cluster {
     extra_config: Vec<String>,
     environment: Vec<(String, String)>,
     initial_voters: usize,
+    mounted: bool,
     pki: Pki,
     addresses: Addresses,
     folder: Folder,
@@ -236,6 +257,8 @@ impl Cluster {
             edits: Vec::new(),
             folder: None,
             connections: 1,
+            revocable: false,
+            mounted: false,
         }
     }
 
@@ -421,6 +444,11 @@ impl Cluster {
         eventually(READY_WITHIN, &what, led).await
     }
 
+    /// Gives node `number` new certificates and keys of every plane, which it is to notice by itself.
+    pub fn reissue(&self, number: usize) -> anyhow::Result<()> {
+        self.issue(number).map(drop)
+    }
+
     /// kill -9 of node `number`.
     pub fn kill9(&self, number: usize) {
         self.node(number).kill9();
@@ -552,7 +580,6 @@ impl Cluster {
         let name = format!("node-{number}");
         let host = self.addresses.node(number).to_string();
         let at = |port: u16| format!("{host}:{port}");
-        let pki = &self.pki;
         let config = NodeConfig {
             cluster: CLUSTER.to_owned(),
             trust_domain: TRUST_DOMAIN.to_owned(),
@@ -561,12 +588,7 @@ impl Cluster {
             initial_voters: self.initial_voters,
             peers: (1..=self.initial_voters.max(number)).map(|n| format!("{}:7002", self.addresses.node(n))).collect(),
             listen: Listen { gateway: at(7001), peer: at(7002), operator: at(7003), plain: at(7004) },
-            tls: Tls {
-                gateway: files(pki, Plane::Gateways, &pki.gateway_door(&name, &[&host])?),
-                peer: files(pki, Plane::Peers, &pki.peer(&name, &[&host])?),
-                operator: files(pki, Plane::Operators, &pki.operator_door(&name, &[&host])?),
-                link: files(pki, Plane::Networks, &pki.link_client(&name)?),
-            },
+            tls: self.issue(number)?,
             keys: Keys { directory: self.folder.path().join("keys") },
             consensus: self.consensus,
             log: Log { level: self.log_level.clone(), format: "text".to_owned() },
@@ -576,6 +598,26 @@ impl Cluster {
         node.write_config(&self.extra_config)?;
         Ok(node)
     }
+
+    /// New certificates and keys of every plane for node `number`, in the files that its configuration names: written over them,
+    /// or, where they are mounted, swapped.
+    fn issue(&self, number: usize) -> anyhow::Result<Tls> {
+        let (pki, name, host) = (&self.pki, format!("node-{number}"), self.addresses.node(number).to_string());
+        let placed = |plane: Plane, issued: Issued| {
+            let files = files(pki, plane, &issued);
+            if !self.mounted {
+                return Ok(files);
+            }
+            let folder = format!("{name}-{plane:?}").to_lowercase();
+            mount::swap(&self.folder().join("mounts").join(folder), &files)
+        };
+        Ok(Tls {
+            gateway: placed(Plane::Gateways, pki.gateway_door(&name, &[&host])?)?,
+            peer: placed(Plane::Peers, pki.peer(&name, &[&host])?)?,
+            operator: placed(Plane::Operators, pki.operator_door(&name, &[&host])?)?,
+            link: placed(Plane::Networks, pki.link_client(&name)?)?,
+        })
+    }
 }
 
 /// The files of a certificate of `plane`.
@@ -583,11 +625,27 @@ fn files(pki: &Pki, plane: Plane, issued: &Issued) -> TlsFiles {
     TlsFiles { certificate: issued.certificate.clone(), key: issued.key.clone(), roots: pki.root(plane).to_owned() }
 }
 
+/// Writes an empty revocation list of every plane; gives the options that name them.
+fn revocation_lists(pki: &Pki) -> anyhow::Result<String> {
+    let planes = [
+        ("gateway", Plane::Gateways),
+        ("peer", Plane::Peers),
+        ("operator", Plane::Operators),
+        ("link", Plane::Networks),
+    ];
+    let mut options = String::new();
+    for (name, plane) in planes {
+        let list = pki.revocation_list(plane)?;
+        options.push_str(&format!("[tls.{name}]\nrevocation_lists = [{:?}]\n", list.display().to_string()));
+    }
+    Ok(options)
+}
+
 /// The cluster-wide keys (R7): 32 random bytes each, readable by their owner only.
 fn write_keys(folder: &Path) -> anyhow::Result<()> {
     use std::io::Write;
     std::fs::create_dir_all(folder)?;
-    for name in ["pan-1.key", "token-1.key", "fingerprint-1.key"] {
+    for name in ["wrapping-1.key", "token-1.key", "fingerprint-1.key"] {
         let key: [u8; 32] = rand::rng().random();
         let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut options = std::fs::OpenOptions::new();

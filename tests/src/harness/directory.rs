@@ -71,7 +71,7 @@ fn gateway(pki: &Pki, name: &str) -> pb::Gateway {
         principals: vec![pki.gateway_uri(name)],
         enabled: true,
         merchants: merchants.collect(),
-        limits: Vec::new(),
+        ..pb::Gateway::default()
     }
 }
 

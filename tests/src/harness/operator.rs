@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use switch_proto::operator::v1::{
     self as pb, cluster_service_client::ClusterServiceClient, directory_service_client::DirectoryServiceClient,
-    record_service_client::RecordServiceClient, reversal_service_client::ReversalServiceClient,
+    key_service_client::KeyServiceClient, record_service_client::RecordServiceClient,
+    reversal_service_client::ReversalServiceClient,
 };
 use tonic::{Request, Status, transport::Channel};
 
@@ -52,6 +53,21 @@ impl OperatorClient {
     /// The record service.
     pub fn records(&self) -> RecordServiceClient<Channel> {
         RecordServiceClient::new(self.channel.clone())
+    }
+
+    /// The key service.
+    pub fn keys(&self) -> KeyServiceClient<Channel> {
+        KeyServiceClient::new(self.channel.clone())
+    }
+
+    /// Makes a new data key; the same `request_id` makes one. Gives its version.
+    pub async fn rotate_key(&self, request_id: &str, purpose: pb::KeyPurpose) -> Result<u32, Status> {
+        let request = pb::RotateKeyRequest {
+            request_id: request_id.to_owned(),
+            purpose: purpose.into(),
+            ..pb::RotateKeyRequest::default()
+        };
+        Ok(self.keys().rotate_key(timed(request, CHANGE_TIMEOUT)).await?.into_inner().version)
     }
 
     /// What the node knows of the cluster.

@@ -3,13 +3,16 @@
 use std::{
     fs,
     path::PathBuf,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
+use serde_json::Value;
 use switch_tests::{
     eventually::eventually,
     harness::{Builder, Cluster},
+    multicall,
     stage::{self, Load, SOON},
     workload::Mix,
 };
@@ -51,6 +54,31 @@ async fn r8_a_leader_with_a_wrong_clock_moves_log_time_by_an_hour_at_most_and_ne
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r8_an_operator_says_that_a_clock_a_day_ahead_is_right_and_nothing_waits_any_more() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
+    let clock = Clock::right()?;
+    let cluster = clock.worn_by(stage::three())?.start().await?;
+    let load = Load::of(&cluster.gateway("shop"), 21, Mix::mixed(), PACE);
+    load.approves(20).await?;
+    let node = cluster.wait_leader(SOON).await?.node % 3 + 1;
+    clock.start(&cluster, node, "+1d").await?;
+    cluster.transfer(node).await?;
+    let wall = eventually(SOON, "the disagreement waits for an operator", || async {
+        let clocks = admin(&cluster, &["clock", "show"]).await?;
+        anyhow::ensure!(clocks["disagreement"].is_object(), "{clocks}");
+        Ok(clocks["wall_unix_ms"].to_string())
+    })
+    .await?;
+    let reason = "the fleet's clocks were checked against another source";
+    admin(&cluster, &["clock", "accept", "--seen", &wall, "--reason", reason, "--yes"]).await?;
+    let clocks = admin(&cluster, &["clock", "show"]).await?;
+    let accepted = &clocks["accepted"];
+    anyhow::ensure!(clocks["disagreement"].is_null() && accepted["reason"] == reason, "{clocks}");
+    anyhow::ensure!(accepted["author"].as_str().is_some_and(|author| author.ends_with("/operator/ops")), "{clocks}");
+    judge(cluster, load).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_clock_is_a_day_behind_does_not_start_and_disturbs_nobody() -> anyhow::Result<()> {
     let _turn = stage::turn().await;
     let clock = Clock::right()?;
@@ -67,6 +95,22 @@ async fn a_node_whose_clock_is_a_day_behind_does_not_start_and_disturbs_nobody()
     assert_eq!(cluster.wait_leader(SOON).await?, leader, "the node unseated the leader");
     clock.start(&cluster, node, RIGHT).await?;
     judge(cluster, load).await
+}
+
+/// Runs a command of the operator's program; gives the first thing that it shows.
+async fn admin(cluster: &Cluster, line: &[&str]) -> anyhow::Result<Value> {
+    let tls = cluster.operator_tls();
+    let mut command = tokio::process::Command::new(multicall::program()?);
+    command.arg("admin").args(line).args(["-o", "json"]).stdin(Stdio::null());
+    for node in cluster.nodes() {
+        command.args(["--endpoint", node.operator_address()]);
+    }
+    command.arg("--certificate").arg(&tls.certificate).arg("--key").arg(&tls.key).arg("--roots").arg(&tls.roots);
+    let output = tokio::time::timeout(SOON, command.output()).await.context("it does not end")??;
+    let talk = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{line:?} ends {}: {talk}", output.status);
+    let document: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(document["items"][0].clone())
 }
 
 /// Log time moved from `before` by the time since `began` and at most `step`, and not back.

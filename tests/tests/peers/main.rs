@@ -1,24 +1,24 @@
-//! Strangers' tools against the switch: a gRPC client that shares nothing with it but the contracts, and the linter that
-//! people who read contracts for a living use. Runs with `--features peers`; a tool that is missing is an error that says
-//! what to install.
+//! Strangers' tools against the switch: a gRPC client that shares nothing with it but the contracts, the linter that people
+//! who read contracts for a living use, and what Kubernetes and Prometheus say of the chart. Runs with `--features peers`; a
+//! tool that is missing is an error that says what to install.
 #![cfg(feature = "peers")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Output,
-    time::Duration,
-};
+mod alarms;
+mod chart;
+mod helm;
+mod policies;
+mod tool;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use switch_tests::harness::Cluster;
-use tokio::{process::Command, time::timeout};
 
-/// Longest for one run of a tool, on a machine that does other things too.
-const TOOL_WITHIN: Duration = Duration::from_secs(60);
+use tool::{PYTHON, Tool, root, said};
 
-const PYTHON: Tool = Tool { program: "python3", install: "apt-get install python3" };
 const BUF: Tool = Tool { program: "buf", install: "pip install buf-bin==1.75.0" };
 const STUBS: Tool = Tool { program: "python3", install: "pip install grpcio grpcio-tools" };
+const HPKE: Tool = Tool { program: "python3", install: "pip install grpcio grpcio-tools pyhpke==0.6.5" };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_gateway_pays_repeats_captures_refunds_and_reads_on_another_node() -> anyhow::Result<()> {
@@ -35,6 +35,23 @@ async fn the_readmes_gateway_pays_repeats_captures_refunds_and_reads_on_another_
     let output = PYTHON.run(python).await?;
     ensure!(output.status.success(), "the README's gateway failed:\n{}", said(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), promised, "{}", said(&output));
+    cluster.judge().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_implementation_of_hpke_seals_is_opened_in_its_own_place_only() -> anyhow::Result<()> {
+    let cluster = Cluster::three().with_sandbox().start().await?;
+    cluster.context().write()?;
+    let stubs = stubs(cluster.folder()).await?;
+    let mut python = HPKE.command();
+    python.arg("tests/tests/peers/sealed_gateway.py").arg(cluster.folder()).env("PYTHONPATH", &stubs);
+    let output = HPKE.run(python).await?;
+    ensure!(output.status.success(), "the gateway failed; is it there? {}\n{}", HPKE.install, said(&output));
+    let moved = ["another request_id", "another gateway", "another method"];
+    let refused = moved.into_iter().flat_map(|what| vec![format!("{what} INVALID_ARGUMENT"); 3]);
+    let paid = ["DECISION_APPROVED", "the same payment in the clear: replayed", "DECISION_APPROVED"];
+    let expected: Vec<_> = paid.into_iter().map(str::to_owned).chain(refused).collect();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), expected, "{}", said(&output));
     cluster.judge().await.map(drop)
 }
 
@@ -83,34 +100,4 @@ fn block<'a>(markdown: &'a str, language: &str, nth: usize) -> anyhow::Result<&'
     let rest = &markdown[from + fence.len()..];
     let end = rest.find("\n```").with_context(|| format!("{language} block {nth} never ends"))?;
     Ok(&rest[..=end])
-}
-
-/// A program that does not come with the tree.
-struct Tool {
-    program: &'static str,
-    /// What somebody without it should do.
-    install: &'static str,
-}
-
-impl Tool {
-    /// The program, to be run in the workspace's folder.
-    fn command(&self) -> Command {
-        let mut command = Command::new(self.program);
-        command.current_dir(root()).kill_on_drop(true);
-        command
-    }
-
-    async fn run(&self, mut command: Command) -> anyhow::Result<Output> {
-        let output = timeout(TOOL_WITHIN, command.output());
-        let output = output.await.with_context(|| format!("{} runs for {TOOL_WITHIN:?} already", self.program))?;
-        output.with_context(|| format!("{} cannot be started; install it: {}", self.program, self.install))
-    }
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -6,10 +6,14 @@ use anyhow::Context;
 use bytes::Bytes;
 use rustls::{ClientConfig, RootCertStore, client::WebPkiServerVerifier};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use switch_proto::gateway::v1::{
-    self as pb, Decision, DecisionSource, DeclineReason, Sent,
-    authorization_service_client::AuthorizationServiceClient, card::Source, get_transaction_request::By,
-    void_request::Original,
+use switch_consensus::limits::PACK_BYTES_MAX;
+use switch_proto::{
+    gateway::v1::{
+        self as pb, Decision, DecisionSource, DeclineReason, Sent,
+        authorization_service_client::AuthorizationServiceClient, card::Source, get_transaction_request::By,
+        void_request::Original,
+    },
+    operator::v1::{self as operator, directory_change::Change},
 };
 use switch_tests::{
     channel::{self, TlsFiles},
@@ -227,7 +231,11 @@ async fn what_is_not_the_gateways_or_comes_without_time_is_refused_before_the_jo
         let sealed = pb::Card { source: Some(Source::Sealed(pb::SealedCard::default())) };
         let sealed =
             client.authorize(timed(pb::AuthorizeRequest { card: Some(sealed), ..payment("sealed") }, GOOD_DEADLINE));
-        wrong.extend(differs("a sealed card", "Unimplemented SEALED_NOT_ENABLED ", sealed.await));
+        wrong.extend(differs(
+            "a sealed card",
+            "FailedPrecondition SEALING_KEY_UNKNOWN card.sealed.key_id",
+            sealed.await,
+        ));
 
         // R10: what belongs to somebody else answers exactly as what is not there.
         let mut other = market.raw(node);
@@ -328,6 +336,33 @@ async fn bad_follow_ups_and_reads_get_their_errors_and_cost_the_journal_nothing(
 }
 
 /// TLS 1.3 lets a client finish first: what the door thinks of its certificate is the first thing it reads.
+/// The most merchants that a gateway may have, each with some terminals: no leader could put that into one entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_directory_that_no_entry_holds_is_refused_in_bytes_and_costs_the_journal_nothing()
+-> anyhow::Result<()> {
+    let _turn = stage::turn().await;
+    let cluster = stage::three().start().await?;
+    let before = last_index(&cluster).await?;
+    let mut shop = cluster.directory().gateways[0].clone();
+    let terminal_ids: Vec<String> = (0..4).map(|number| format!("TERM-{number:03}")).collect();
+    let grant = operator::MerchantGrant { terminal_ids, ..shop.merchants[0].clone() };
+    let merchant_ids = (0..20_000).map(|number| format!("MERCHANT-{number:05}"));
+    shop.merchants = merchant_ids.map(|merchant_id| operator::MerchantGrant { merchant_id, ..grant.clone() }).collect();
+    let change = operator::DirectoryChange { change: Some(Change::PutGateway(shop)) };
+
+    let leader = cluster.wait_leader(SOON).await?.node;
+    let refused = cluster.node(leader).operator().apply("too-large", vec![change]).await;
+    let refused = refused.expect_err("larger than an entry");
+    let told = explanation(&refused).context("without an ErrorInfo")?;
+    assert_eq!((refused.code(), told.reason.as_str()), (Code::InvalidArgument, "CHANGE_TOO_LARGE"));
+    let bytes = |name: &str| anyhow::Ok(told.metadata.get(name).context("no number")?.parse::<usize>()?);
+    assert_eq!(bytes("bytes_max")?, PACK_BYTES_MAX);
+    assert!(bytes("bytes")? > PACK_BYTES_MAX, "{told:?}");
+    assert_eq!(last_index(&cluster).await?, before, "the journal has grown");
+    paid_once(&cluster).await?;
+    cluster.judge().await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_stranger_is_turned_away_at_the_door_with_its_own_alert() -> anyhow::Result<()> {
     let _turn = stage::turn().await;
@@ -449,7 +484,7 @@ fn swapped(id: &str) -> String {
 }
 
 /// Opens a TLS session and gives what the door says to it: its alert, or `closed`.
-async fn knock(address: &str, tls: Arc<ClientConfig>) -> anyhow::Result<String> {
+pub(super) async fn knock(address: &str, tls: Arc<ClientConfig>) -> anyhow::Result<String> {
     let knocking = async {
         let stream = TcpStream::connect(address).await?;
         let host = address.split(':').next().unwrap_or_default().to_owned();
@@ -483,7 +518,7 @@ fn alert(error: &std::io::Error) -> String {
     }
 }
 
-fn verifier(roots: &std::path::Path) -> anyhow::Result<Arc<WebPkiServerVerifier>> {
+pub(super) fn verifier(roots: &std::path::Path) -> anyhow::Result<Arc<WebPkiServerVerifier>> {
     let mut store = RootCertStore::empty();
     for root in CertificateDer::pem_file_iter(roots)? {
         store.add(root?)?;

@@ -1,11 +1,11 @@
 //! Everything that follows a payment, asked of whichever node: captures, refunds, voids, checks, lists and watches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use switch_proto::gateway::v1::{
     self as pb, Decision, DecisionSource, DeclineAdvice, DeclineReason, NetworkState, ReversalState, Sent,
-    TransactionStatus,
+    TransactionStatus, get_transaction_request::By,
 };
 use switch_tests::{
     eventually::eventually,
@@ -36,7 +36,7 @@ async fn a_payment_is_raised_captured_twice_and_refunded_each_time_at_another_no
     assert_eq!(approved(&at(2).refund(stage::refund("back", id, 4_000)).await?), (Decision::Approved, 4_000));
     cluster.rest().await?;
     for node in 1..=3 {
-        let by = pb::get_transaction_request::By::TransactionId(id.to_owned());
+        let by = By::TransactionId(id.to_owned());
         let seen = at(node).read(by).await?;
         let totals = seen.totals.unwrap_or_default();
         assert_eq!((totals.captured_minor_units, totals.refunded_minor_units), (11_000, 4_000), "node {node}");
@@ -226,6 +226,44 @@ async fn a_list_has_every_transaction_once_newest_first_and_of_its_gateway_only(
     cluster.judge().await.map(drop)
 }
 
+/// R3: in the words of the table, and not by the CANCELLED with which the transport ends a call whose time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn r3_a_read_that_no_quorum_confirms_is_told_so_before_its_deadline() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
+    // Slow elections: the leader goes on for longer than the reads wait.
+    let cluster = stage::three().election_ms(250, 3000, 5000).start().await?;
+    let leader = cluster.wait_leader(SOON).await?.node;
+    let mut shop = cluster.gateway("shop").raw(leader);
+    let get = || pb::GetTransactionRequest { by: Some(By::RequestId("order-1".to_owned())) };
+    let missing = shop.get_transaction(timed(get())).await.expect_err("there is none");
+    assert_eq!(missing.code(), Code::NotFound, "the connection is open: {missing}");
+
+    let followers: Vec<usize> = (1..=3).filter(|number| *number != leader).collect();
+    followers.iter().try_for_each(|number| cluster.stop(*number))?;
+    let (mut lists, mut watches) = (shop.clone(), shop.clone());
+    let told = tokio::join!(
+        async { shop.get_transaction(hurried(get())).await.map(drop) },
+        async { lists.list_transactions(hurried(pb::ListTransactionsRequest::default())).await.map(drop) },
+        async { watches.watch_transactions(hurried(pb::WatchTransactionsRequest::default())).await.map(drop) },
+    );
+    followers.iter().try_for_each(|number| cluster.cont(*number))?;
+    for told in [told.0, told.1, told.2] {
+        let told = told.expect_err("nobody confirmed it");
+        assert_eq!(stage::reason(&told), (Code::Unavailable, "BEHIND".to_owned()), "{told}");
+    }
+    cluster.ready().await?;
+    let paid = cluster.gateway("shop").authorize(stage::payment("order-1", cards::APPROVED_VISA, 100)).await?;
+    assert_eq!(stage::decision(&paid), Decision::Approved);
+    cluster.judge().await.map(drop)
+}
+
+/// With a deadline that is over before anything else in the cluster is.
+fn hurried<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(500));
+    request
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_resumed_at_any_node_sees_every_revision_without_a_gap() -> anyhow::Result<()> {
     let _turn = stage::turn().await;
@@ -329,7 +367,7 @@ async fn every_card_that_people_know_gets_the_answer_that_they_know() -> anyhow:
     }
     // 91 and 96 let the switch ask the other network, which says the same (R17).
     for card in ["no-6", "no-8"] {
-        let by = pb::get_transaction_request::By::RequestId(card.to_owned());
+        let by = By::RequestId(card.to_owned());
         let seen = cluster.gateway("shop").read(by).await?;
         let asked: Vec<_> = seen.operations[0].attempts.iter().map(|attempt| attempt.network.as_str()).collect();
         assert_eq!(asked, switch_tests::harness::NETWORKS);

@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use switch_proto::gateway::v1::{Decision, DecisionSource, OperationResult, Sent};
+use anyhow::{Context as _, bail, ensure};
+use prost::Message as _;
+use switch_proto::{
+    gateway::v1::{AuthorizeRequest, Decision, DecisionSource, OperationResult, Sent},
+    operator::v1::{DirectoryChange, Link, directory_change::Change},
+    peer::v1::{Caller, ForwardRequest, forward_response::Answer, forward_service_client::ForwardServiceClient},
+};
 use switch_tests::{
+    channel::{self, TlsFiles},
     eventually::eventually,
     gateway_client::GatewayClient,
     harness::NETWORKS,
+    pki::{Pki, Plane},
     sandbox::{cards, proto::Mode},
-    stage,
+    stage::{self, SOON},
 };
+use tonic::{Code, Status};
 
 /// Longest until every node has noticed what a network does: a link looks at a network that is away ever less often.
 const NOTICED: Duration = Duration::from_secs(30);
@@ -35,6 +44,62 @@ async fn r17_what_did_not_leave_goes_to_the_other_network_and_with_both_away_not
         by(&gateway, &format!("{mode:?}-after"), preferred).await?;
     }
     cluster.judge().await.map(drop)
+}
+
+/// A fault there was: a node that did not lead, or not yet, judged what another node forwarded to it by its own links. It has none
+/// where a link is open on the leader only, and told DECLINED for a key that was approved.
+#[tokio::test(flavor = "multi_thread")]
+async fn r3_what_is_forwarded_to_a_node_that_does_not_lead_is_decided_by_nobody() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
+    let cluster = stage::three().start().await?;
+    let paid = stage::payment("order-1", cards::APPROVED_VISA, 500);
+    let told = cluster.gateway("shop").authorize(paid.clone()).await?;
+    ensure!(stage::decision(&told) == Decision::Approved, "{told:?}");
+    let links = |exclusive: bool| {
+        let put = |link: &Link| DirectoryChange { change: Some(Change::PutLink(Link { exclusive, ..link.clone() })) };
+        cluster.directory().links.iter().map(put).collect()
+    };
+    cluster.change_directory("one-line-each", links(true)).await?;
+    let leader = cluster.wait_leader(SOON).await?.node;
+    for follower in (1..=3).filter(|number| *number != leader) {
+        eventually(SOON, "a node that does not lead has no link", || async {
+            let links = stage::status(cluster.node(follower)).await?.links;
+            ensure!(links.iter().all(|link| link.state != "IN_SERVICE"), "{links:?}");
+            Ok(())
+        })
+        .await?;
+        let address = cluster.node(follower).peer_address();
+        for asked in [&paid, &stage::payment("order-2", cards::APPROVED_VISA, 500)] {
+            let status = forwarded(cluster.pki(), address, asked).await?;
+            assert_eq!(stage::reason(&status), (Code::Unavailable, "NO_LEADER".to_owned()), "{}", asked.request_id);
+        }
+    }
+    cluster.change_directory("lines-for-all", links(false)).await?;
+    cluster.judge().await.map(drop)
+}
+
+/// Hands a payment of the shop to a node, as another node does, and gives its refusal.
+async fn forwarded(pki: &Pki, address: &str, asked: &AuthorizeRequest) -> anyhow::Result<Status> {
+    let peer = pki.peer("visitor", &["127.0.0.1"])?;
+    let roots = pki.root(Plane::Peers).to_owned();
+    let tls = TlsFiles { certificate: peer.certificate, key: peer.key, roots };
+    let time_ms = u32::try_from(SOON.as_millis())?;
+    let request = ForwardRequest {
+        caller: Some(Caller { principal: pki.gateway_uri("shop") }),
+        method: "/payswitch.gateway.v1.AuthorizationService/Authorize".to_owned(),
+        message: asked.encode_to_vec().into(),
+        remaining_ms: time_ms,
+        given_ms: time_ms,
+        ..ForwardRequest::default()
+    };
+    let mut node = ForwardServiceClient::new(channel::lazy(address, tls.client()?)?);
+    match node.forward(stage::timed(request)).await?.into_inner().answer.context("an answer")? {
+        Answer::Message(_) => bail!("a node that does not lead has decided {}", asked.request_id),
+        Answer::Status(status) => {
+            let plain = tonic_types::pb::Status::decode(status.clone())?;
+            Ok(Status::with_details(Code::from_i32(plain.code), plain.message, status))
+        }
+    }
 }
 
 /// Pays until a payment is approved by that network.

@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "world"],
     &["gateway", "ops"],
     &["flow"],
-    &["router", "outcome"],
+    &["router", "outcome", "keyring"],
     &["journal", "link", "door"],
     &["storage", "security"],
     &["telemetry", "codec"],

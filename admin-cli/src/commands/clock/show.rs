@@ -15,7 +15,7 @@ pub(super) async fn show(global: &Global) -> Result<Sheet, Failure> {
     Ok(sheet(&Session::new(global)?.read(GetClockRequest {}, ask).await?))
 }
 
-fn sheet(clock: &GetClockResponse) -> Sheet {
+pub(super) fn sheet(clock: &GetClockResponse) -> Sheet {
     let GetClockResponse { node_id, wall_unix_ms, log_unix_ms, disagreement, accepted } = clock;
     let item = json!({
         "node_id": hex(*node_id),
@@ -50,7 +50,7 @@ fn sheet(clock: &GetClockResponse) -> Sheet {
         facts.push(("accepted ahead by", seconds(accepted.wall_unix_ms - accepted.log_unix_ms)));
     }
     let rows = facts.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    Sheet::of("Clock", [item]).with(&["FACT", "VALUE"], rows)
+    Sheet::of("Clock", [item]).with(&["FACT", "VALUE"], rows).named("clock", [hex(*node_id)])
 }
 
 fn seconds(milliseconds: i64) -> String {
@@ -63,6 +63,7 @@ mod tests {
     use switch_proto::operator::v1::{ClockAcceptance, ClockDisagreement};
 
     use super::*;
+    use crate::cli::Output;
 
     #[test]
     fn a_disagreement_shows_who_noticed_it_and_how_large_it_was() {
@@ -81,7 +82,7 @@ mod tests {
         {
             assert!(table.contains(line), "{line} in\n{table}");
         }
-        let read: Value = serde_json::from_str(&sheet.json()).expect("JSON");
+        let read: Value = serde_json::from_str(&sheet.show(Output::Json).expect("JSON")).expect("JSON");
         assert_eq!(read["items"][0]["disagreement"]["log_unix_ms"], 7_201_000);
     }
 }

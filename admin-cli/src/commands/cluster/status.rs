@@ -1,9 +1,7 @@
 //! `cluster status`.
 
 use serde_json::{Value, json};
-use switch_proto::operator::v1::{
-    GetStatusRequest, GetStatusResponse, LinkStatus, cluster_service_client::ClusterServiceClient,
-};
+use switch_proto::operator::v1::{GetStatusResponse, LinkStatus};
 
 use crate::{
     cli::Global,
@@ -14,16 +12,10 @@ use crate::{
 };
 
 pub(super) async fn status(global: &Global) -> Result<Sheet, Failure> {
-    Ok(sheet(&ask(&Session::new(global)?).await?))
+    Ok(sheet(&Session::new(global)?.status().await?))
 }
 
-/// What the called node knows.
-pub(in crate::commands) async fn ask(session: &Session) -> Result<GetStatusResponse, Failure> {
-    let ask = async |channel, request| ClusterServiceClient::new(channel).get_status(request).await;
-    session.read(GetStatusRequest {}, ask).await
-}
-
-fn sheet(status: &GetStatusResponse) -> Sheet {
+pub(super) fn sheet(status: &GetStatusResponse) -> Sheet {
     let state_hash: String = status.state_hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let item = json!({
         "cluster_id": hex(status.cluster_id),
@@ -62,26 +54,32 @@ fn sheet(status: &GetStatusResponse) -> Sheet {
         .with(&["FACT", "VALUE"], facts)
         .with(member::COLUMNS, status.members.iter().map(member::row).collect())
         .with(&["LINK", "NETWORK", "STATE", "IN FLIGHT", "OWED", "PARKED"], status.links.iter().map(link_row).collect())
+        .named("node", [hex(status.node_id)])
 }
 
 fn link_item(link: &LinkStatus) -> Value {
-    let LinkStatus { link_id, network_id, state, in_flight, owed_count, parked_count } = link;
+    let LinkStatus { link_id, network_id, state: _, in_flight, owed_count, parked_count, disabled: _ } = link;
     json!({
         "link_id": link_id,
         "network_id": network_id,
-        "state": state,
+        "state": link_state(link),
         "in_flight": in_flight,
         "owed_count": owed_count,
         "parked_count": parked_count,
     })
 }
 
+/// Where it stands; one that is switched off has no other state, even while it still signs off.
+fn link_state(link: &LinkStatus) -> &str {
+    if link.disabled { "DISABLED" } else { &link.state }
+}
+
 fn link_row(link: &LinkStatus) -> Vec<String> {
-    let LinkStatus { link_id, network_id, state, in_flight, owed_count, parked_count } = link;
+    let LinkStatus { link_id, network_id, state: _, in_flight, owed_count, parked_count, disabled: _ } = link;
     vec![
         link_id.clone(),
         network_id.clone(),
-        state.clone(),
+        link_state(link).to_owned(),
         in_flight.to_string(),
         owed_count.to_string(),
         parked_count.to_string(),
@@ -93,6 +91,7 @@ mod tests {
     use switch_proto::operator::v1::Member;
 
     use super::*;
+    use crate::cli::Output;
 
     #[test]
     fn a_status_shows_the_cluster_its_members_and_its_links() {
@@ -108,7 +107,10 @@ mod tests {
                 matched_index: Some(9),
                 ..Member::default()
             }],
-            links: vec![LinkStatus { link_id: "visa-1".to_owned(), state: "DOWN".to_owned(), ..LinkStatus::default() }],
+            links: vec![
+                LinkStatus { link_id: "visa-1".to_owned(), state: "DOWN".to_owned(), ..LinkStatus::default() },
+                LinkStatus { state: "DOWN".to_owned(), disabled: true, ..LinkStatus::default() },
+            ],
             ..GetStatusResponse::default()
         };
         let sheet = sheet(&status);
@@ -116,9 +118,10 @@ mod tests {
         for line in ["leader         0000000000000003", "state hash     abababababababab", "0000000000000003  leader"] {
             assert!(table.contains(line), "{line} in\n{table}");
         }
-        let read: Value = serde_json::from_str(&sheet.json()).expect("JSON");
+        let read: Value = serde_json::from_str(&sheet.show(Output::Json).expect("a document")).expect("JSON");
         assert_eq!(read["items"][0]["members"][0]["matched_index"], 9);
         assert_eq!(read["items"][0]["links"][0]["state"], "DOWN");
+        assert_eq!(read["items"][0]["links"][1]["state"], "DISABLED");
         assert_eq!(read["items"][0]["state_hash"], "ab".repeat(32));
     }
 }

@@ -1,5 +1,7 @@
 //! `leader …`.
 
+#[cfg(test)]
+pub(super) mod samples;
 mod transfer;
 
 use clap::Subcommand;
@@ -14,6 +16,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Hands leadership to another voter after what is under way was written
+    #[command(
+        after_help = "Example:\n  $ admin-cli leader transfer --to 00000000000000fe\n  LEADER            REQUEST ID\n  00000000000000fe  3f0c…"
+    )]
     Transfer {
         /// The voter to lead; without it the leader chooses
         #[arg(long, value_name = "NODE", value_parser = node_id)]
@@ -21,8 +26,8 @@ pub(crate) enum Verb {
     },
 }
 
-pub(super) async fn carry_out(global: &Global, verb: Verb) -> Result<Sheet, Failure> {
+pub(super) async fn carry_out(global: &Global, verb: &Verb) -> Result<Sheet, Failure> {
     match verb {
-        Verb::Transfer { to } => transfer::transfer(global, to).await,
+        Verb::Transfer { to } => transfer::transfer(global, *to).await,
     }
 }

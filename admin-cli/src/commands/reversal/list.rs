@@ -1,51 +1,51 @@
 //! `reversal list`.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 use switch_proto::operator::v1::{
     ListReversalsRequest, OwedMessage, ProposedResolution, Resolution, reversal_service_client::ReversalServiceClient,
 };
 
-use crate::{cli::Global, failure::Failure, output::Sheet, session::Session};
+use crate::{
+    cli::Global,
+    commands::pages,
+    failure::Failure,
+    output::{Sheet, time},
+    session::Session,
+};
 
 pub(super) async fn list(global: &Global, parked_only: bool, limit: usize) -> Result<Sheet, Failure> {
     let session = Session::new(global)?;
     let ask = async |channel, request| ReversalServiceClient::new(channel).list_reversals(request).await;
-    let mut owed: Vec<OwedMessage> = Vec::new();
-    let mut page_token = String::new();
-    while owed.len() < limit {
-        let page_size = i32::try_from((limit - owed.len()).min(PAGE_MAX)).unwrap_or(0);
+    let (owed, is_cut) = pages(limit, async |page_size, page_token| {
         let page = session.read(ListReversalsRequest { page_size, page_token, parked_only }, ask).await?;
-        owed.extend(page.owed);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    if !page_token.is_empty() {
-        let _ = writeln!(std::io::stderr(), "there are more: these are the first {}", owed.len());
+        Ok((page.owed, page.next_page_token))
+    })
+    .await?;
+    if is_cut {
+        global.talk().say(format_args!("there are more: these are the first {}", owed.len()));
     }
     Ok(sheet(&owed))
 }
 
-fn sheet(owed: &[OwedMessage]) -> Sheet {
-    Sheet::of("ReversalList", owed.iter().map(item)).with(
-        &[
-            "ATTEMPT",
-            "LINK",
-            "KIND",
-            "STATE",
-            "MINOR UNITS",
-            "CURRENCY",
-            "SINCE MS",
-            "PROPOSED",
-            "AS",
-            "BY",
-            "EVIDENCE",
-        ],
-        owed.iter().map(row).collect(),
-    )
+pub(super) fn sheet(owed: &[OwedMessage]) -> Sheet {
+    Sheet::of("ReversalList", owed.iter().map(item))
+        .with(
+            &[
+                "ATTEMPT",
+                "LINK",
+                "KIND",
+                "STATE",
+                "MINOR UNITS",
+                "CURRENCY",
+                "SINCE",
+                "PROPOSED",
+                "AS",
+                "BY",
+                "EVIDENCE",
+            ],
+            owed.iter().map(row).collect(),
+        )
+        .named("reversal", owed.iter().map(|owed| &owed.attempt_id))
 }
 
 fn row(owed: &OwedMessage) -> Vec<String> {
@@ -56,13 +56,13 @@ fn row(owed: &OwedMessage) -> Vec<String> {
         owed.state.clone(),
         owed.amount_minor_units.to_string(),
         owed.currency_code.clone(),
-        owed.since_unix_ms.to_string(),
+        time(owed.since_unix_ms),
     ];
     row.extend(match &owed.proposed {
         Some(proposed) => {
             [proposed.proposal_id.clone(), how(proposed).to_owned(), proposed.author.clone(), proposed.evidence.clone()]
         }
-        None => Default::default(),
+        None => ["-"; 4].map(str::to_owned),
     });
     row
 }
@@ -112,5 +112,3 @@ fn item(owed: &OwedMessage) -> Value {
         "proposed": proposed,
     })
 }
-
-const PAGE_MAX: usize = 1_000;

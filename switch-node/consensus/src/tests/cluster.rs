@@ -314,7 +314,7 @@ pub(super) async fn until(what: &str, condition: impl FnMut() -> bool) {
     until_or(what, String::new, condition).await;
 }
 
-async fn until_or(what: &str, instead: impl Fn() -> String, mut condition: impl FnMut() -> bool) {
+pub(super) async fn until_or(what: &str, instead: impl Fn() -> String, mut condition: impl FnMut() -> bool) {
     let holds = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use switch_proto::peer::v1 as wire;
 
-use super::cluster::{Net, Node, THREE, complete, leader, open, pack, propose, three, until, voters};
+use super::cluster::{Net, Node, THREE, complete, leader, open, pack, propose, three, until, until_or, voters};
 use crate::{
     Formation, MemberRecord, MembershipError, PeerError, ProposeError, ReadError, Refusal, StartError, TransferError,
     WriteAheadLog, form_or_join, limits,
@@ -259,7 +259,8 @@ async fn a_node_that_lacks_what_it_acknowledged_is_sent_nothing_more_and_harms_n
         let members = nodes[leads].group().status().members;
         members.iter().any(|member| member.node_id == id && member.reverted)
     };
-    until("the leader sees it", reverted).await;
+    let states = || [&nodes[leads], &older].map(|node| format!("{:#?}", node.group().status())).concat();
+    until_or("the leader sees it", states, reverted).await;
     assert_eq!(leader(&nodes, &[leads, third]).await, leads, "it leads on");
     propose(&nodes, &[leads], pack("later")).await;
     until("the third follows", || nodes[third].packs().last() == Some(&pack("later"))).await;
@@ -373,6 +374,27 @@ async fn snapshots_are_taken_when_due_and_shorten_the_log() {
     }
     until("all have taken one", || nodes.iter().all(|node| node.group().status().first > 10)).await;
     assert!(nodes.iter().all(|node| node.group().status().snapshot >= Some(20)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_is_the_state_of_one_moment_on_any_node_and_shortens_no_log() {
+    let net = Net::default();
+    let nodes = three(&net).await;
+    let leads = leader(&nodes, &[0, 1, 2]).await;
+    for number in 0..5 {
+        nodes[leads].group().propose(pack(format!("pack {number}"))).await.unwrap();
+    }
+    let follower = (leads + 1) % 3;
+    until("it has all of them", || nodes[follower].packs().len() == 5).await;
+    let before = nodes[follower].group().status();
+    let saved = nodes[follower].group().view().await.unwrap();
+    let after = nodes[follower].group().status();
+    nodes[leads].group().propose(pack("later")).await.unwrap();
+    until("it has that too", || nodes[follower].packs().len() == 6).await;
+    assert!(before.applied <= Some(saved.applied) && Some(saved.applied) <= after.applied);
+    assert_eq!(saved.term, before.term);
+    assert_eq!(saved.view.frames().count(), 5, "what came later is not in it");
+    assert_eq!(nodes[follower].group().status().snapshot, before.snapshot);
 }
 
 /// openraft #2116, in its simplest form: the follower has entries it does not know to be committed when the snapshot comes.

@@ -68,6 +68,10 @@ impl SnapshotView for View {
         self.0.progress.clone().unwrap()
     }
 
+    fn fingerprint(&self) -> Bytes {
+        self.0.packs.len().to_be_bytes().to_vec().into()
+    }
+
     fn frames(&self) -> Box<dyn Iterator<Item = Result<Bytes, MachineFault>> + Send> {
         let packs = self.0.packs.clone();
         Box::new(packs.into_iter().map(|(index, pack)| {

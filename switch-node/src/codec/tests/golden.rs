@@ -17,10 +17,11 @@ use switch_domain::{
         AttemptId, AttemptRef, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId, RouteId,
         Rrn, Stan, TerminalId, TransactionId,
     },
+    keyring::{AddDataKey, DataKey, KeyPurpose, Keyring, KeyringCommand, Wrapped},
     money::{Amount, Currency},
     outcome::{AnswerText, Decision, DeclineAdvice, DeclineReason, Doubt, NetworkAnswer, ResponseCode, Sent, Told},
     table::{
-        AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row,
+        AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, Made, OwedKind, OwedRow, RequestRow, Row,
         TombstoneVoid,
     },
     time::LogTime,
@@ -234,6 +235,11 @@ fn directory() -> Directory {
         enabled: true,
         merchants: BTreeMap::from([(merchant().id, grant)]),
         limits: BTreeMap::from([(euro(), limit)]),
+        // Left out where they are zero: directories that were written before there were such limits read as having none.
+        requests_per_second: 0,
+        burst: 0,
+        concurrent: 0,
+        require_sealed: false,
     };
     let all = Route {
         id: RouteId::parse("all").expect("a route"),
@@ -299,8 +305,28 @@ fn rows() -> Vec<(Key, Row)> {
         (Key::ClockAgreement, Row::Clock(ClockRow { disagreement: Some(disagreement), accepted: Some(accepted) })),
         (Key::Forgotten, Row::Time(NOW)),
         (Key::Directory, Row::Directory(Box::new(directory()))),
-        (Key::OperatorRequest(request("change-1")), Row::Version(5)),
+        (Key::OperatorRequest(request("change-1")), Row::Made(Made::Directory(5))),
+        (
+            Key::Keyring,
+            Row::Keyring(Box::new(Keyring {
+                incarnations: 7,
+                keys: BTreeMap::from([((KeyPurpose::Sealing, 3), data_key())]),
+            })),
+        ),
     ]
+}
+
+fn data_key() -> DataKey {
+    DataKey {
+        purpose: KeyPurpose::Sealing,
+        version: 3,
+        wrapping_version: 1,
+        wrapped: Wrapped(Box::from(*b"wrapped")),
+        public: Some(*b"a public key of thirty-two bytes"),
+        since: NOW,
+        until: Some(NOW),
+        author: "spiffe://example/operator/ann".into(),
+    }
 }
 
 fn packs() -> Vec<Pack> {
@@ -363,7 +389,14 @@ fn packs() -> Vec<Pack> {
     };
     let pack =
         |body| Pack { incarnation: 0x5555_6666_7777_8888, first_ticket: 129, log_time: NOW, body, applied: None };
-    vec![pack(PackBody::Book(book)), pack(PackBody::Directory(Box::new(command))), pack(PackBody::Book(aged))]
+    let add = AddDataKey { request_id: Some(request("rotate-1")), key: data_key(), overlap_ms: 604_800_000 };
+    vec![
+        pack(PackBody::Book(book)),
+        pack(PackBody::Directory(Box::new(command))),
+        pack(PackBody::Book(aged)),
+        pack(PackBody::Keyring(Box::new(KeyringCommand::Incarnate))),
+        pack(PackBody::Keyring(Box::new(KeyringCommand::Add(Box::new(add))))),
+    ]
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -471,7 +504,12 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "686368616e67652d3100",
-        "5805",
+        "b201020805",
+    ),
+    (
+        "70",
+        "7a620807125e0802100318012207777261707065642a2061207075626c6963206b6579206f66207468697274792d74776f206279746573\
+         30fbd8c1a28c3438fbd8c1a28c34421d7370696666653a2f2f6578616d706c652f6f70657261746f722f616e6e",
     ),
 ];
 
@@ -492,4 +530,8 @@ const PACKS: &[&str] = &[
     "09888877776666555510810118fbd8c1a28c3422227a200a0473686f7012100102030405060708090a0b0c0d0e0f101a0608f40310ed02\
      22138201100a0473686f70120508ac02100218f40322108a010d0a0473686f70120508ac021002220c920109080710fbd8c1a28c342214\
      9a011108fbd8c1a28c341204616e6e611a026f6b",
+    "09888877776666555510810118fbd8c1a28c343a020a00",
+    "09888877776666555510810118fbd8c1a28c343a7212700a08726f746174652d31125e0802100318012207777261707065642a20612070\
+     75626c6963206b6579206f66207468697274792d74776f20627974657330fbd8c1a28c3438fbd8c1a28c34421d7370696666653a2f2f65\
+     78616d706c652f6f70657261746f722f616e6e188088b2a002",
 ];

@@ -2,13 +2,15 @@
 
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 use switch_domain::{
+    audit::{
+        Act, AuditEntry, AuditHead, AuditRecord, ClockAct, ClockView, Digest, DirectoryAct, MemberView, OperatorCall,
+        ProposalAct, ProposeAct, RefusedChanges, Remark, Stage, View, Written,
+    },
     authorization::{
         AuthenticationStatus, CredentialInitiator, CredentialReason, Credentials, StoredCredential, ThreeDSecure,
     },
     card::{CardReference, CardToken, Pan, Sealed},
-    directory::{
-        Change, ChangeRecord, Directory, DirectoryCommand, Gateway, GatewayLimit, Link, MerchantGrant, Network, Route,
-    },
+    directory::{Change, Directory, DirectoryCommand, Gateway, GatewayLimit, Link, MerchantGrant, Network, Route},
     entry::{
         AnswerEvidence, Capture, ClockAcceptance, ClockReading, Command, Expire, Failover, FailoverCause, Forget,
         ForgetEvents, ForgetTombstone, Keep, LaneAnswer, LaneKind, LaneRef, NewTransaction, NotSentEvidence, Open,
@@ -18,14 +20,15 @@ use switch_domain::{
         AttemptId, AttemptRef, GatewayId, LeaderId, LinkId, MerchantId, NetworkId, Owner, Position, RequestId, RouteId,
         Rrn, Stan, TerminalId, TransactionId,
     },
+    keyring::{AddDataKey, DataKey, KeyPurpose, Keyring, KeyringCommand, Wrapped},
     money::{AMOUNT_MAX, Amount, Currency},
     outcome::{
         AnswerText, Decision, DeclineAdvice, DeclineReason, Doubt, LaneVerdict, NetworkAnswer, NotSent, ResponseCode,
         Sent, Source, Told, ToldReason,
     },
     table::{
-        AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, OwedKind, OwedRow, RequestRow, Row,
-        TombstoneVoid,
+        AcceptedClock, ClockRow, Disagreement, DoubtRow, EventRow, Key, Made, MadeKey, OwedKind, OwedRow, RequestRow,
+        Row, TombstoneVoid,
     },
     time::{LogTime, TransmissionTime},
     transaction::{
@@ -572,6 +575,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         (time(), any::<String>(), any::<String>()).prop_map(|(wall, author, reason)| {
             Command::AcceptClock(Box::new(ClockAcceptance { wall, author, reason }))
         }),
+        audit_entry().prop_map(|entry| Command::Audit(Box::new(entry))),
     ]
 }
 
@@ -581,13 +585,20 @@ fn gateway_record() -> impl Strategy<Value = Gateway> + Clone {
     let merchants = vec((merchant_id(), grant), 0..3);
     let limit = (amount(), amount()).prop_map(|(per_operation, per_day)| GatewayLimit { per_operation, per_day });
     let limits = vec((currency(), limit), 0..3);
-    (gateway(), vec(any::<String>(), 0..3), any::<bool>(), merchants, limits).prop_map(
-        |(id, principals, enabled, merchants, limits)| Gateway {
-            id,
-            principals,
-            enabled,
-            merchants: merchants.into_iter().collect(),
-            limits: limits.into_iter().collect(),
+    let calls = (number32(), number32(), number32(), any::<bool>());
+    (gateway(), vec(any::<String>(), 0..3), any::<bool>(), merchants, limits, calls).prop_map(
+        |(id, principals, enabled, merchants, limits, (requests_per_second, burst, concurrent, require_sealed))| {
+            Gateway {
+                id,
+                principals,
+                enabled,
+                merchants: merchants.into_iter().collect(),
+                limits: limits.into_iter().collect(),
+                requests_per_second,
+                burst,
+                concurrent,
+                require_sealed,
+            }
         },
     )
 }
@@ -680,6 +691,78 @@ fn change() -> impl Strategy<Value = Change> + Clone {
     ]
 }
 
+fn digest() -> impl Strategy<Value = Digest> + Clone {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn remark() -> impl Strategy<Value = Remark> + Clone {
+    any::<String>().prop_map(|text| Remark::of(&text))
+}
+
+fn view() -> impl Strategy<Value = View> + Clone {
+    let member = (number(), any::<bool>()).prop_map(|(node, voter)| MemberView { node, voter });
+    prop_oneof![
+        number().prop_map(View::Leader),
+        vec(member, 0..4).prop_map(View::Members),
+        number().prop_map(View::Version),
+        lane_state().prop_map(View::Lane),
+        number32().prop_map(View::KeyVersion),
+        position().prop_map(View::Proposal),
+        (time(), time()).prop_map(|(wall, log)| View::Clock(ClockView { wall, log })),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> + Clone {
+    let refused = (number(), digest()).prop_map(|(count, digest)| RefusedChanges { count, digest });
+    let directory = (number(), vec(change(), 0..3), vec(of(change()), 0..3), of(refused)).prop_map(
+        |(expected_version, changes, replaced, refused)| DirectoryAct { expected_version, changes, replaced, refused },
+    );
+    let propose = (attempt_ref(), resolution(), remark()).prop_map(|(attempt, resolution, evidence)| {
+        Act::ProposeResolution(Box::new(ProposeAct { attempt, resolution, evidence }))
+    });
+    let of_proposal =
+        (attempt_ref(), position()).prop_map(|(attempt, proposal)| Box::new(ProposalAct { attempt, proposal }));
+    let clock = (time(), remark()).prop_map(|(wall, reason)| Act::AcceptClock(Box::new(ClockAct { wall, reason })));
+    prop_oneof![
+        directory.prop_map(|act| Act::ChangeDirectory(Box::new(act))),
+        number().prop_map(Act::Bootstrap),
+        remark().prop_map(Act::AddMember),
+        number().prop_map(Act::PromoteMember),
+        number().prop_map(Act::RemoveMember),
+        number().prop_map(Act::TransferLeader),
+        number().prop_map(Act::DrainNode),
+        number().prop_map(Act::TakeSnapshot),
+        number().prop_map(Act::SaveSnapshot),
+        number().prop_map(Act::ExportTransactions),
+        attempt_ref().prop_map(Act::ResendReversal),
+        propose,
+        of_proposal.clone().prop_map(Act::ConfirmResolution),
+        of_proposal.prop_map(Act::WithdrawResolution),
+        clock,
+        select(KeyPurpose::ALL.to_vec()).prop_map(Act::RotateKey),
+    ]
+}
+
+fn written() -> impl Strategy<Value = Written> + Clone {
+    let stage = select(vec![Stage::Asked, Stage::Done, Stage::Refused, Stage::Unknown]);
+    (number(), number(), stage).prop_map(|(boot, number, stage)| Written { call: OperatorCall { boot, number }, stage })
+}
+
+fn audit_entry() -> impl Strategy<Value = AuditEntry> + Clone {
+    (request(), any::<String>(), act(), remark(), of(view()), of(view()), written()).prop_map(
+        |(request_id, author, act, reason, before, after, Written { call, stage })| AuditEntry {
+            request_id,
+            author,
+            act,
+            stage,
+            reason,
+            before,
+            after,
+            call,
+        },
+    )
+}
+
 fn directory_command() -> impl Strategy<Value = DirectoryCommand> + Clone {
     (request(), any::<String>(), number(), vec(change(), 0..3)).prop_map(
         |(request_id, author, expected_version, changes)| DirectoryCommand {
@@ -691,11 +774,36 @@ fn directory_command() -> impl Strategy<Value = DirectoryCommand> + Clone {
     )
 }
 
+fn data_key() -> impl Strategy<Value = DataKey> + Clone {
+    let head = (select(KeyPurpose::ALL.to_vec()), number32(), number32());
+    let bytes = (vec(any::<u8>(), 1..80), of(any::<[u8; 32]>()));
+    (head, bytes, time(), of(time()), any::<String>()).prop_map(|(head, bytes, since, until, author)| DataKey {
+        purpose: head.0,
+        version: head.1,
+        wrapping_version: head.2,
+        wrapped: Wrapped(bytes.0.into()),
+        public: bytes.1,
+        since,
+        until,
+        author,
+    })
+}
+
+fn keyring_command() -> impl Strategy<Value = KeyringCommand> + Clone {
+    prop_oneof![
+        Just(KeyringCommand::Incarnate),
+        (of(request()), data_key(), number()).prop_map(|(request_id, key, overlap_ms)| {
+            KeyringCommand::Add(Box::new(AddDataKey { request_id, key, overlap_ms }))
+        }),
+    ]
+}
+
 /// Any pack.
 pub(crate) fn pack() -> impl Strategy<Value = Pack> {
     let body = prop_oneof![
         vec(command(), 0..5).prop_map(PackBody::Book),
         directory_command().prop_map(|command| PackBody::Directory(Box::new(command))),
+        keyring_command().prop_map(|command| PackBody::Keyring(Box::new(command))),
     ];
     let applied = of((number(), any::<[u8; 32]>()).prop_map(|(applied, hash)| Mark { applied, hash }));
     (number(), number(), time(), body, applied).prop_map(|(incarnation, first_ticket, log_time, body, applied)| Pack {
@@ -730,8 +838,10 @@ pub(crate) fn key() -> impl Strategy<Value = Key> + Clone {
         Just(Key::ClockAgreement),
         Just(Key::Forgotten),
         Just(Key::Directory),
-        number().prop_map(Key::DirectoryChange),
         request.prop_map(Key::OperatorRequest),
+        Just(Key::Keyring),
+        number().prop_map(Key::AuditRecord),
+        Just(Key::AuditHead),
     ]
 }
 
@@ -828,10 +938,28 @@ pub(crate) fn row_of(key: &Key) -> BoxedStrategy<Row> {
                 .boxed()
         }
         Key::Directory => directory().prop_map(|directory| Row::Directory(Box::new(directory))).boxed(),
-        Key::DirectoryChange(_) => (directory_command(), time(), vec(of(change()), 0..3))
-            .prop_map(|(command, time, before)| Row::DirectoryChange(Box::new(ChangeRecord { command, time, before })))
+        Key::OperatorRequest(_) => {
+            let key = (select(KeyPurpose::ALL.to_vec()), number32())
+                .prop_map(|(purpose, version)| Made::Key(MadeKey { purpose, version }));
+            prop_oneof![number().prop_map(Made::Directory), key].prop_map(Row::Made).boxed()
+        }
+        Key::Keyring => (number(), vec(data_key(), 0..4))
+            .prop_map(|(incarnations, keys)| {
+                let keys = keys.into_iter().map(|key| ((key.purpose, key.version), key)).collect();
+                Row::Keyring(Box::new(Keyring { incarnations, keys }))
+            })
             .boxed(),
-        Key::OperatorRequest(_) => number().prop_map(Row::Version).boxed(),
+        Key::AuditRecord(number) => {
+            let number = *number;
+            (digest(), time(), audit_entry())
+                .prop_map(move |(previous, time, entry)| {
+                    Row::AuditRecord(Box::new(AuditRecord { number, previous, time, entry }))
+                })
+                .boxed()
+        }
+        Key::AuditHead => (number(), digest(), vec(written(), 0..4))
+            .prop_map(|(number, hash, recent)| Row::AuditHead(AuditHead { number, hash, recent }))
+            .boxed(),
     }
 }
 

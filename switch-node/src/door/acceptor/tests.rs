@@ -12,11 +12,16 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc::UnboundedReceiver,
 };
-use tonic::{Code, Status, body::Body, server::NamedService, transport::server::Connected as _};
+use tonic::{
+    Code, Status,
+    body::Body,
+    server::NamedService,
+    transport::{Channel, server::Connected as _},
+};
 
 use super::*;
 use crate::{
-    door::{access::AccessLayer, server_builder, trace::TraceLayer},
+    door::{Http2Limits, access::AccessLayer, server_builder, trace::TraceLayer},
     security::{
         pki::{Flaw, Issued, Pki, Plane},
         tls::{
@@ -47,15 +52,11 @@ enum Seen {
 
 impl Open {
     async fn with(caps: Caps) -> Self {
-        Self::door(|door| door.with_caps(caps)).await
-    }
-
-    async fn door(change: impl FnOnce(Door) -> Door) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"), change, |_| {})
+        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"), caps, |_| {})
     }
 
     /// A door whose callers may do something before the loop starts.
-    fn on(listener: TcpListener, change: impl FnOnce(Door) -> Door, before: impl FnOnce(&Pki)) -> Self {
+    fn on(listener: TcpListener, caps: Caps, before: impl FnOnce(&Pki)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let pki = Pki::create(folder.path(), "switch.test", "blue").expect("a PKI");
         let list = pki.revocation_list(Plane::Gateways).expect("a list");
@@ -72,7 +73,7 @@ impl Open {
             });
         });
         let address = listener.local_addr().expect("bound");
-        let door = change(Door::new(Role::Gateway, realm())).observed_by(observer);
+        let door = Door::new(Role::Gateway, realm()).with_caps(caps).observed_by(observer);
         let shutdown = CancellationToken::new();
         before(&pki);
         let incoming = incoming(listener, Arc::clone(&tls), door, shutdown.clone());
@@ -257,11 +258,13 @@ fn client_hello_of_tls_1_2() -> Vec<u8> {
     hello
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handshake_that_does_not_come_is_ended() {
-    let mut open = Open::with(Caps { handshake_timeout: Duration::from_millis(50), ..Caps::default() }).await;
+    let mut open = Open::with(Caps::default()).await;
+    let began = Instant::now();
     let mut silent = TcpStream::connect(open.address).await.expect("connected");
-    assert_eq!(open.seen().await, Seen::Refused("no handshake within 50ms".to_owned()));
+    assert_eq!(open.seen().await, Seen::Refused("no handshake within 2s".to_owned()));
+    assert_eq!(began.elapsed().as_secs(), 2);
     assert_eq!(within(silent.read(&mut [0; 1])).await.expect("closed, not reset"), 0);
 }
 
@@ -308,33 +311,43 @@ async fn each_cap_refuses_and_a_closed_connection_makes_room() {
     }
 }
 
+/// Reads what never comes, on a clock that stands still but for timers; how it ends, and after how many seconds.
+async fn ended(mut connection: Connection) -> (io::ErrorKind, u64) {
+    let (began, a_day) = (Instant::now(), Duration::from_secs(24 * 3_600));
+    let error = tokio::time::timeout(a_day, connection.read(&mut [0; 1])).await.expect("it ends");
+    (error.expect_err("nothing comes").kind(), began.elapsed().as_secs())
+}
+
 #[tokio::test]
 async fn a_connection_that_never_speaks_is_ended() {
-    let mut open = Open::with(Caps { first_byte_timeout: Duration::from_millis(50), ..Caps::default() }).await;
+    let Caps { first_byte_timeout, .. } = Caps::default();
+    let mut open = Open::with(Caps::default()).await;
     let acme = open.pki.gateway("acme").expect("a certificate");
-    let (_silent, mut of_silent) = (open.connect(&acme).await, open.next().await);
-    let error = within(of_silent.read(&mut [0; 1])).await.expect_err("ended");
-    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-
+    let (_silent, of_silent) = (open.connect(&acme).await, open.next().await);
     let (mut speaking, mut of_speaking) = (open.connect(&acme).await, open.next().await);
     speaking.write_all(b"12").await.expect("sent");
     within(of_speaking.read_exact(&mut [0; 2])).await.expect("received");
-    let more = tokio::time::timeout(Duration::from_millis(150), of_speaking.read(&mut [0; 1])).await;
+    tokio::time::pause();
+    let (how, after_s) = ended(of_silent).await;
+    assert!(how == io::ErrorKind::TimedOut && after_s <= first_byte_timeout.as_secs(), "{how:?} after {after_s} s");
+    let more = tokio::time::timeout(10 * first_byte_timeout, of_speaking.read(&mut [0; 1])).await;
     assert!(more.is_err(), "only the first byte has a time: {more:?}");
 }
 
 #[tokio::test]
 async fn a_connection_past_age_and_grace_is_ended() {
-    let ages = |door: Door| door.aging(Duration::from_millis(50), Duration::from_millis(50));
-    let mut open = Open::door(ages).await;
+    let Http2Limits { age, grace, .. } = Http2Limits::of(Role::Gateway);
+    let mut open = Open::with(Caps::default()).await;
     let acme = open.pki.gateway("acme").expect("a certificate");
     let (mut client, mut connection) = (open.connect(&acme).await, open.next().await);
     client.write_all(b"1").await.expect("sent");
     within(connection.read_exact(&mut [0; 1])).await.expect("received");
-    let error = within(connection.read(&mut [0; 1])).await.expect_err("ended");
-    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    let retires_at = connection.identity().retires_at().expect("it ages");
-    assert!(Instant::now() >= retires_at + Duration::from_millis(50));
+    let ends_at = connection.identity().retires_at().expect("it ages") + grace;
+    tokio::time::pause();
+    let (how, after_s) = ended(connection).await;
+    let most = age.expect("gateways' connections age") + grace;
+    assert!(how == io::ErrorKind::TimedOut && after_s <= most.as_secs(), "{how:?} after {after_s} s");
+    assert!(Instant::now() >= ends_at, "before its time");
 }
 
 #[tokio::test]
@@ -380,11 +393,7 @@ async fn a_call_passes_the_door_as_its_caller_and_revocation_ends_it() {
     let server = server_builder(Role::Gateway).layer(AccessLayer).layer(TraceLayer).add_service(WhoAmI);
     let drained = open.shutdown.clone().cancelled_owned();
     let served = tokio::spawn(server.serve_with_incoming_shutdown(open.incoming, drained));
-    let connector = TlsConnector::new(
-        TlsMaterial::load("client", files(&acme, open.pki.root(Plane::Gateways))).expect("good files"),
-    );
-    let address = open.address.to_string();
-    let channel = channel(&address, "localhost", connector, &ChannelOptions::default()).expect("an address");
+    let channel = channel_of(&open.pki, open.address, &acme);
 
     let mut gateway = AuthorizationServiceClient::new(channel.clone());
     let mut ask = async || within(gateway.get_transaction(GetTransactionRequest::default())).await;
@@ -404,6 +413,118 @@ async fn a_call_passes_the_door_as_its_caller_and_revocation_ends_it() {
     within(served).await.expect("no panic").expect("drained");
 }
 
+fn channel_of(pki: &Pki, address: SocketAddr, issued: &Issued) -> Channel {
+    let material = TlsMaterial::load("client", files(issued, pki.root(Plane::Gateways))).expect("good files");
+    let options = ChannelOptions::default();
+    channel(&address.to_string(), "localhost", TlsConnector::new(material), &options).expect("an address")
+}
+
+/// What [`WhoAmI`] says to a gateway that asks with so many bytes of headers beside the usual ones.
+async fn told(gateway: &mut AuthorizationServiceClient<Channel>, bytes: usize) -> Code {
+    let mut request = tonic::Request::new(GetTransactionRequest::default());
+    request.metadata_mut().insert("padding", "x".repeat(bytes).parse().expect("ASCII"));
+    within(gateway.get_transaction(request)).await.expect_err("never an answer").code()
+}
+
+#[tokio::test]
+async fn headers_past_their_bound_reach_no_service_and_everybody_else_is_served() {
+    let open = Open::with(Caps::default()).await;
+    let rude = open.pki.gateway("rude").expect("a certificate");
+    let acme = open.pki.gateway("acme").expect("a certificate");
+    let mut rude = AuthorizationServiceClient::new(channel_of(&open.pki, open.address, &rude));
+    let mut acme = AuthorizationServiceClient::new(channel_of(&open.pki, open.address, &acme));
+    let server = server_builder(Role::Gateway).layer(AccessLayer).layer(TraceLayer).add_service(WhoAmI);
+    let served =
+        tokio::spawn(server.serve_with_incoming_shutdown(open.incoming, open.shutdown.clone().cancelled_owned()));
+
+    assert_eq!((told(&mut acme, 0).await, told(&mut rude, 7 << 10).await), (Code::AlreadyExists, Code::AlreadyExists));
+    let refused = told(&mut rude, 8 << 10).await;
+    assert!(matches!(refused, Code::Unknown | Code::Internal), "HTTP/2's own refusal, 431, and not {refused:?}");
+    assert_eq!((told(&mut acme, 0).await, told(&mut rude, 0).await), (Code::AlreadyExists, Code::AlreadyExists));
+
+    open.shutdown.cancel();
+    drop((rude, acme));
+    within(served).await.expect("no panic").expect("drained");
+}
+
+/// CVE-2023-44487: calls that are begun and reset at once, so that none counts as in flight.
+#[tokio::test]
+async fn a_connection_that_resets_what_it_begins_is_ended_and_everybody_else_is_served() {
+    let open = Open::with(Caps::default()).await;
+    let rude = open.pki.gateway("rude").expect("a certificate");
+    let acme = open.pki.gateway("acme").expect("a certificate");
+    let mut stream = open.connect(&rude).await;
+    let mut acme = AuthorizationServiceClient::new(channel_of(&open.pki, open.address, &acme));
+    let server = server_builder(Role::Gateway).layer(AccessLayer).layer(TraceLayer).add_service(WhoAmI);
+    let served =
+        tokio::spawn(server.serve_with_incoming_shutdown(open.incoming, open.shutdown.clone().cancelled_owned()));
+
+    let flood = async {
+        stream.write_all(&begun_and_reset()).await.expect("sent");
+        let mut heard = Vec::new();
+        while let Ok(1..) = stream.read_buf(&mut heard).await {}
+        last_frame(&heard)
+    };
+    let beside = async {
+        for _ in 0..20 {
+            assert_eq!(told(&mut acme, 0).await, Code::AlreadyExists);
+        }
+    };
+    let (last, ()) = within(async { tokio::join!(flood, beside) }).await;
+    assert_eq!(last, (GO_AWAY, Some(ENHANCE_YOUR_CALM)));
+    assert_eq!(told(&mut acme, 0).await, Code::AlreadyExists);
+
+    open.shutdown.cancel();
+    drop(acme);
+    within(served).await.expect("no panic").expect("drained");
+}
+
+/// A client's first bytes and then more calls, each reset at once, than may be, all within one TLS record: the door sees them at
+/// once and not as its service takes them.
+fn begun_and_reset() -> Vec<u8> {
+    let frame = |kind: u8, flags: u8, call: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&length[1..], &[kind, flags], &call.to_be_bytes(), payload].concat()
+    };
+    let (headers, reset, settings) = (0x1, 0x3, 0x4);
+    let (end_of_stream, end_of_headers) = (0x1, 0x4);
+    let mut bytes = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(settings, 0, 0, &[])].concat();
+    let path = b"/payswitch.gateway.v1.AuthorizationService/GetTransaction";
+    // HPACK: POST, https, and path and authority put into the table by the first call, where every other one finds them.
+    let put = |name: u8, value: &[u8]| [&[0x40 | name, u8::try_from(value.len()).expect("short")], value].concat();
+    let first = [vec![0x83, 0x87], put(4, path), put(1, b"localhost")].concat();
+    let found = [0x83, 0x87, 0xbf, 0xbe];
+    let pairs = Http2Limits::of(Role::Gateway).resets_pending_max + 20;
+    for number in 0..u32::try_from(pairs).expect("few") {
+        let call = 2 * number + 1;
+        let block: &[u8] = if number == 0 { &first } else { &found };
+        bytes.extend(frame(headers, end_of_stream | end_of_headers, call, block));
+        bytes.extend(frame(reset, 0, call, &CANCEL.to_be_bytes()));
+    }
+    assert!(bytes.len() <= 16 << 10, "one TLS record and not {} bytes", bytes.len());
+    bytes
+}
+
+/// Kind of the last whole HTTP/2 frame, and its error code where it says goodbye.
+fn last_frame(mut bytes: &[u8]) -> (u8, Option<u32>) {
+    let mut last = (0, None);
+    while let [a, b, c, kind, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let Some((payload, after)) = rest.get(5..).and_then(|rest| rest.split_at_checked(length)) else { break };
+        let code = payload.get(4..8).and_then(|code| code.try_into().ok()).map(u32::from_be_bytes);
+        last = (*kind, code.filter(|_| *kind == GO_AWAY));
+        bytes = after;
+    }
+    last
+}
+
+/// HTTP/2's number of the frame that ends a connection.
+const GO_AWAY: u8 = 0x7;
+/// HTTP/2's code for a caller who lost interest.
+const CANCEL: u32 = 0x8;
+/// HTTP/2's code for a caller who asks too much.
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+
 /// Lowers this process's bound on descriptors: runs in a process of its own, started by the test below.
 #[tokio::test]
 #[ignore = "started by running_out_of_descriptors_does_not_close_the_door"]
@@ -413,17 +534,13 @@ async fn in_a_process_of_few_descriptors() {
     // The kernel completes the connection; only `accept` lacks a descriptor.
     let waiting = std::net::TcpStream::connect(address).expect("connected");
     let mut hoard = Vec::new();
-    let mut open = Open::on(
-        listener,
-        |door| door,
-        |_| {
-            let few = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
-            rustix::process::setrlimit(rustix::process::Resource::Nofile, few).expect("lowered");
-            while let Ok(file) = std::fs::File::open("/dev/null") {
-                hoard.push(file);
-            }
-        },
-    );
+    let mut open = Open::on(listener, Caps::default(), |_| {
+        let few = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).expect("lowered");
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            hoard.push(file);
+        }
+    });
     let no_descriptor = Some(rustix::io::Errno::MFILE.raw_os_error());
     for _ in 0..3 {
         assert_eq!(open.seen().await, Seen::AcceptFailed(no_descriptor));

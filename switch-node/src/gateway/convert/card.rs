@@ -13,7 +13,7 @@ use switch_domain::{
 use switch_proto::gateway::v1::{self as pb, card::Source};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::fields::{BadRequest, Fields, Reason};
+use super::fields::{Fields, Reason};
 
 /// The card of a request with what its kind says about the payment.
 pub(super) struct Presented {
@@ -28,16 +28,16 @@ pub(super) struct Presented {
 
 /// Reads the card, the entry mode that goes with it and the result of 3-D Secure.
 ///
-/// Outer error: card data of a kind that is not enabled. `None`: faults were left in `fields`.
+/// `None`: faults were left in `fields`.
 pub(super) fn presented(
     fields: &mut Fields,
     card: Option<pb::Card>,
     entry_mode: i32,
     three_d_secure: Option<pb::ThreeDSecure>,
-) -> Result<Option<Presented>, BadRequest> {
+) -> Option<Presented> {
     let Some(source) = card.and_then(|card| card.source) else {
         fields.missing("card");
-        return Ok(None);
+        return None;
     };
     let kind = match source {
         Source::Keyed(keyed) => read_keyed(fields, keyed),
@@ -45,12 +45,15 @@ pub(super) fn presented(
         Source::Chip(chip) => read_chip(fields, chip),
         Source::NetworkToken(token) => read_token(fields, token),
         Source::StoredCredential(stored) => read_stored(fields, stored),
-        Source::Sealed(_) => return Err(BadRequest::SealedNotEnabled),
+        // The layer before this one has opened what was sealed, once.
+        Source::Sealed(_) => {
+            fields.wrong("card.sealed", Reason::FieldConflict, "holds another sealed card");
+            None
+        }
     };
     let secured = three_d_secure.map(|result| read_three_d_secure(fields, result));
     let given = fields.known::<pb::EntryMode>(ENTRY_MODE, entry_mode);
-    let (Some(kind), Some(given)) = (kind, given) else { return Ok(None) };
-    Ok(joined(fields, kind, given, secured))
+    joined(fields, kind?, given?, secured)
 }
 
 /// What one kind of card data gives.

@@ -20,9 +20,6 @@ pub enum BadRequest {
     /// A merchant or terminal that is not the gateway's (R10).
     #[error("{0} is not assigned to this gateway")]
     NotAssigned(&'static str),
-    /// Card data encrypted to the switch, for which it has no keys.
-    #[error("sealed card data is not enabled")]
-    SealedNotEnabled,
 }
 
 /// One field that is wrong.

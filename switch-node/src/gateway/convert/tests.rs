@@ -9,6 +9,7 @@ use switch_domain::{
     card::{CardReference, CardToken, Expiry, Truncated},
     directory::MerchantGrant,
     id::{LeaderId, LinkId, NetworkId, Owner, Rrn, Stan},
+    limits,
     money::Currency,
     outcome::{Decision, DeclineAdvice, DeclineReason, ResponseCode, Sent, Source, Told, ToldReason},
     table::EventRow,
@@ -44,6 +45,10 @@ fn gateway() -> Gateway {
         enabled: true,
         merchants: merchants.map(|(id, grant)| (MerchantId::parse(id).expect("an id"), grant)).into(),
         limits: BTreeMap::new(),
+        requests_per_second: 0,
+        burst: 0,
+        concurrent: 0,
+        require_sealed: false,
     }
 }
 
@@ -647,9 +652,11 @@ fn r10_merchants_and_terminals_of_others_are_denied() {
 }
 
 #[test]
-fn sealed_card_data_is_told_apart() {
+fn a_sealed_card_inside_a_sealed_card_is_refused() {
     let sealed = CardSource::Sealed(pb::SealedCard::default());
-    assert_eq!(authorize(&gateway(), with_card(sealed)).err(), Some(BadRequest::SealedNotEnabled));
+    let Err(BadRequest::Fields(violations)) = authorize(&gateway(), with_card(sealed)) else { panic!("refused") };
+    let told: Vec<_> = violations.iter().map(|wrong| (wrong.field, wrong.reason)).collect();
+    assert_eq!(told, [("card.sealed", Reason::FieldConflict)]);
 }
 
 #[test]
@@ -869,6 +876,31 @@ fn record(operations: Vec<Operation>) -> Transaction {
         expired: false,
         operations,
     }
+}
+
+#[test]
+fn a_page_ends_where_it_is_as_long_as_asked_for_or_as_large_as_a_client_takes() {
+    let older = |count: u128, operations: &[Operation]| -> Vec<Transaction> {
+        let numbered = |number| Transaction { id: TransactionId::from_number(number), ..record(operations.to_vec()) };
+        (1..=count).rev().map(numbered).collect()
+    };
+    let page = |size, records: &[Transaction]| {
+        let mut listed = Listed::new(size);
+        let taken = records.iter().take_while(|record| listed.take(record)).count();
+        (taken, listed.page())
+    };
+    let small = older(3, &[operation(Method::Authorize, None, vec![])]);
+    assert_eq!((page(3, &small).0, page(3, &small).1.next_page_token.as_str()), (3, ""), "nothing follows");
+    assert_eq!((page(2, &small).0, page(2, &small).1.next_page_token), (2, page_token(small[1].id)));
+    assert_eq!(page(3, &[]).1, pb::ListTransactionsResponse::default());
+
+    // The largest there are: a thousand of them would be many times what a client takes.
+    let refund = operation(Method::Refund, None, vec![attempt(AttemptState::Open)]);
+    let large = older(200, &vec![refund; limits::OPERATIONS_MAX]);
+    let (taken, first) = page(1_000, &large);
+    assert!(taken > 1 && (PAGE_BYTES..4 << 20).contains(&first.encoded_len()), "{taken}, {} B", first.encoded_len());
+    assert_eq!(first.transactions.len(), taken);
+    assert_eq!(first.next_page_token, page_token(large[taken - 1].id), "the next page begins behind what was told");
 }
 
 fn settled(record: &Transaction) -> Settled {

@@ -23,6 +23,15 @@ pub const MARGIN: Duration = Duration::from_millis(20);
 /// The longest deadline that is honoured; a longer one is cut to this, so that no wait is unbounded.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(120);
 
+/// When the switch answers a call at the latest whose caller waits until `deadline`.
+///
+/// # Errors
+/// [`GatewayError::DeadlineExceeded`] where that is past already: nothing is begun.
+pub fn ours(deadline: Instant, now: Instant) -> Result<Instant, GatewayError> {
+    let ours = deadline.min(now + DEADLINE_MAX).checked_sub(MARGIN).filter(|ours| *ours > now);
+    ours.ok_or(GatewayError::DeadlineExceeded)
+}
+
 /// Puts [`Deadline`] around a service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeadlineLayer;
@@ -58,10 +67,9 @@ where
         let Some(deadline) = call.deadline else {
             return Box::pin(std::future::ready(Err(GatewayError::DeadlineMissing)));
         };
-        let now = Instant::now();
-        let ours = deadline.min(now + DEADLINE_MAX).checked_sub(MARGIN).filter(|ours| *ours > now);
-        let Some(ours) = ours else {
-            return Box::pin(std::future::ready(Err(GatewayError::DeadlineExceeded)));
+        let ours = match ours(deadline, Instant::now()) {
+            Ok(ours) => ours,
+            Err(late) => return Box::pin(std::future::ready(Err(late))),
         };
         call.deadline = Some(ours);
         let answer = self.inner.call(call);

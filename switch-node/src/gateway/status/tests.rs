@@ -41,7 +41,7 @@ fn number(error: &GatewayError) -> usize {
     match error {
         GatewayError::BadRequest(BadRequest::Fields(_)) => 0,
         GatewayError::BadRequest(BadRequest::NotAssigned(_)) => 1,
-        GatewayError::BadRequest(BadRequest::SealedNotEnabled) => 2,
+        GatewayError::SealedRequired => 2,
         GatewayError::OutcomeUnknown => 3,
         GatewayError::Unresolved(_) => 4,
         GatewayError::RequestInProgress => 5,
@@ -50,22 +50,26 @@ fn number(error: &GatewayError) -> usize {
         GatewayError::DeadlineTooShort { .. } => 8,
         GatewayError::DeadlineExceeded => 9,
         GatewayError::NotLeader => 10,
-        GatewayError::Unavailable(Unavailable::Behind) => 11,
-        GatewayError::Unavailable(Unavailable::DiskReserve) => 12,
-        GatewayError::Unavailable(Unavailable::KeyMissing) => 13,
-        GatewayError::Overloaded { .. } => 14,
-        GatewayError::RateExceeded { .. } => 15,
-        GatewayError::Draining => 16,
-        GatewayError::UnknownPrincipal => 17,
-        GatewayError::TooLarge { .. } => 18,
-        GatewayError::MessageMalformed => 19,
-        GatewayError::CursorExpired { .. } => 20,
-        GatewayError::WatcherTooSlow => 21,
-        GatewayError::OfLeader(_) => 22,
-        GatewayError::Fault => 23,
-        GatewayError::Unsupported => 24,
+        GatewayError::Unavailable(Unavailable::Starting) => 11,
+        GatewayError::Unavailable(Unavailable::Behind) => 12,
+        GatewayError::Unavailable(Unavailable::DiskReserve) => 13,
+        GatewayError::Unavailable(Unavailable::KeyMissing) => 14,
+        GatewayError::Overloaded { .. } => 15,
+        GatewayError::RateExceeded { .. } => 16,
+        GatewayError::Draining => 17,
+        GatewayError::UnknownPrincipal => 18,
+        GatewayError::TooLarge { .. } => 19,
+        GatewayError::MessageMalformed => 20,
+        GatewayError::CursorExpired { .. } => 21,
+        GatewayError::WatcherTooSlow => 22,
+        GatewayError::OfLeader(_) => 23,
+        GatewayError::Fault => 24,
+        GatewayError::TooManyUnderWay { .. } => 25,
+        GatewayError::SealingKeyUnknown => 26,
+        GatewayError::SealedCardForged => 27,
+        GatewayError::Unsupported => 28,
         GatewayError::Refused(refusal) => {
-            25 + match refusal {
+            29 + match refusal {
                 Refusal::FingerprintVersion(_) => 0,
                 Refusal::KeyReused => 1,
                 Refusal::KeyTooOld => 2,
@@ -104,7 +108,7 @@ fn table() -> Vec<Told> {
             "MERCHANT_NOT_ASSIGNED",
             false,
         ),
-        told(Error::BadRequest(BadRequest::SealedNotEnabled), Code::Unimplemented, "SEALED_NOT_ENABLED", false),
+        told(Error::SealedRequired, Code::FailedPrecondition, "SEALED_CARD_REQUIRED", false),
         told(Error::OutcomeUnknown, Code::Unknown, "OUTCOME_UNKNOWN", true).sent("unknown"),
         told(Error::Unresolved(Sent::Sent), Code::Unknown, "OUTCOME_UNKNOWN", false).sent("sent"),
         told(Error::RequestInProgress, Code::Aborted, "REQUEST_IN_PROGRESS", true).sent("unknown"),
@@ -118,12 +122,13 @@ fn table() -> Vec<Told> {
         ),
         told(Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", false),
         told(Error::NotLeader, Code::Unavailable, "NO_LEADER", true),
+        told(Error::Unavailable(Unavailable::Starting), Code::Unavailable, "STARTING", true),
         told(Error::Unavailable(Unavailable::Behind), Code::Unavailable, "BEHIND", true),
         told(Error::Unavailable(Unavailable::DiskReserve), Code::Unavailable, "DISK_RESERVE", true),
         told(Error::Unavailable(Unavailable::KeyMissing), Code::Unavailable, "KEY_MISSING", true),
-        told(Error::Overloaded { retry_after }, Code::Unavailable, "OVERLOADED", true),
+        told(Error::Overloaded { retry_after, sent: Sent::NotSent }, Code::Unavailable, "OVERLOADED", true),
         told(
-            Error::RateExceeded { gateway: gateway(), calls_per_second_max: 50, retry_after },
+            Error::RateExceeded { gateway: gateway(), calls_per_second_max: 50, retry_after, sent: Sent::NotSent },
             Code::ResourceExhausted,
             "GATEWAY_RATE",
             true,
@@ -137,6 +142,14 @@ fn table() -> Vec<Told> {
         told(Error::WatcherTooSlow, Code::Aborted, "WATCHER_TOO_SLOW", true).reading(),
         told(Error::OfLeader(by_leader), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
         told(Error::Fault, Code::Internal, "INTERNAL", false),
+        told(
+            Error::TooManyUnderWay { gateway: gateway(), payments_max: 500, retry_after },
+            Code::ResourceExhausted,
+            "GATEWAY_CONCURRENCY",
+            true,
+        ),
+        told(Error::SealingKeyUnknown, Code::FailedPrecondition, "SEALING_KEY_UNKNOWN", false),
+        told(Error::SealedCardForged, Code::InvalidArgument, "SEALED_CARD_INVALID", false),
         told(Error::Unsupported, Code::Unimplemented, "NOT_SUPPORTED", false),
         told(refused(Refusal::FingerprintVersion(3)), Code::Aborted, "FINGERPRINT_KEY_CHANGED", true).sent("unknown"),
         told(refused(Refusal::KeyReused), Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", false),
@@ -182,7 +195,7 @@ fn every_error_has_its_code_its_reason_and_says_whether_it_was_sent_and_whether_
         assert_eq!((error.code(), details.retry_info().is_some()), (*code, *retry), "{error:?}");
         assert_eq!(info.metadata.get("sent").map(String::as_str), *sent, "{error:?}");
     }
-    assert_eq!(table.len(), 44);
+    assert_eq!(table.len(), 48);
 }
 
 #[test]
@@ -194,6 +207,20 @@ fn what_the_message_says_in_numbers_the_metadata_says_too() {
         for word in status.message().split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()) {
             assert!(metadata.values().any(|value| value.contains(word)), "{word} of {error:?} is in no value");
         }
+    }
+}
+
+#[test]
+fn a_refusal_of_a_key_that_is_known_does_not_say_that_nothing_was_sent() {
+    let (retry_after, sent) = (Duration::from_millis(40), Sent::Unknown);
+    for error in [
+        GatewayError::Overloaded { retry_after, sent },
+        GatewayError::RateExceeded { gateway: gateway(), calls_per_second_max: 50, retry_after, sent },
+    ] {
+        let status = error.status();
+        let details = status.get_error_details();
+        let metadata = &details.error_info().expect("always there").metadata;
+        assert_eq!(metadata.get("sent").map(String::as_str), Some("unknown"), "{error:?}");
     }
 }
 

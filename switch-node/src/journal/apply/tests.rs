@@ -1,3 +1,4 @@
+use metrics_exporter_prometheus::PrometheusBuilder;
 use switch_consensus::LeaderId as Leader;
 use switch_domain::{
     directory::{Change, DirectoryCommand, Gateway},
@@ -29,13 +30,18 @@ fn pack(index: u64, applied: Option<Mark>) -> Committed {
         enabled: true,
         merchants: Default::default(),
         limits: Default::default(),
+        requests_per_second: 0,
+        burst: 0,
+        concurrent: 0,
+        require_sealed: false,
     };
-    let command = DirectoryCommand {
-        request_id: RequestId::parse(&format!("change-{index}")).expect("a key"),
-        author: "ops".into(),
-        expected_version: 0,
-        changes: vec![Change::PutGateway(gateway)],
-    };
+    changes(index, &format!("change-{index}"), vec![Change::PutGateway(gateway)], applied)
+}
+
+/// A call of an operator's, under a key.
+fn changes(index: u64, key: &str, changes: Vec<Change>, applied: Option<Mark>) -> Committed {
+    let request_id = RequestId::parse(key).expect("a key");
+    let command = DirectoryCommand { request_id, author: "ops".into(), expected_version: 0, changes };
     let body = PackBody::Directory(Box::new(command));
     let pack = Pack { incarnation: 9, first_ticket: index, log_time: LogTime(index), body, applied };
     Committed::Pack { index, leader: LEADER, payload: codec::encode_pack(&pack) }
@@ -70,6 +76,27 @@ fn leader_after_the_third() -> Mark {
     let mut leader = open(&store, None).expect("its own store");
     apply(&mut leader, vec![pack(3, None)]).expect("applied");
     leader.shared.mark()
+}
+
+/// A fault there was: changes that were refused stood in the trail for ever, however many there were, and those of a second call
+/// under the same key did not.
+#[test]
+fn of_changes_that_were_refused_the_trail_keeps_each_call_with_their_number_and_their_hash() {
+    let mut machine = open(&MemoryStore::new(), None).expect("a new store");
+    let refused = || vec![Change::SetRetentionDays(1), Change::SetRetentionDays(2)];
+    apply(&mut machine, vec![changes(1, "again", refused(), None), changes(2, "again", refused(), None)])
+        .expect("applied");
+    for number in [1, 2] {
+        let Ok(Some(Row::AuditRecord(record))) = machine.rows.get(&Key::AuditRecord(number)) else {
+            panic!("no record")
+        };
+        assert_eq!((record.entry.stage, record.entry.call), (Stage::Refused, OperatorCall { boot: 9, number }));
+        let Act::ChangeDirectory(act) = record.entry.act else { panic!("another act") };
+        let kept = codec::refused_changes(refused());
+        assert_eq!((act.changes.len(), act.replaced.len(), act.refused), (0, 0, Some(kept)));
+        assert_eq!(kept.count, 2);
+    }
+    assert_ne!(codec::refused_changes(refused()), codec::refused_changes(vec![Change::SetRetentionDays(1); 2]));
 }
 
 #[test]
@@ -118,4 +145,35 @@ fn s11_what_was_applied_before_this_process_cannot_be_compared() {
     let unknown = Mark { applied: mark.applied - 1, hash: [9; 32] };
     let mut machine = open(&store, None).expect("a good store");
     apply(&mut machine, vec![pack(3, Some(unknown))]).expect("skipped");
+}
+
+/// Takes a whole state in, up to where it would be adopted.
+fn receive(machine: &mut BookMachine, state: &dyn SnapshotView) -> Box<dyn SnapshotSink> {
+    let mut sink = machine.install().expect("a place beside the state");
+    for frame in state.frames() {
+        sink.frame(frame.expect("a frame")).expect("taken");
+    }
+    sink
+}
+
+#[test]
+fn a_snapshot_that_arrives_is_counted_as_installed_or_as_failed() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let transfers = |result: &str| {
+        let series = format!("payswitch_snapshot_transfers_total{{direction=\"received\",result=\"{result}\"}} ");
+        let page = page.render();
+        page.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    };
+    let (store, mark) = replica();
+    let state = open(&store, None).expect("a good store").snapshot().expect("a view");
+    let mut machine = open(&MemoryStore::new(), None).expect("a new store");
+
+    drop(receive(&mut machine, &*state));
+    assert_eq!((transfers("installed"), transfers("failed")), (None, Some("1".to_owned())), "its sender broke off");
+    let sink = receive(&mut machine, &*state);
+    machine.adopt(sink, state.progress()).expect("adopted");
+    assert_eq!((transfers("installed"), transfers("failed")), (Some("1".to_owned()), Some("1".to_owned())));
+    assert_eq!(machine.shared.mark(), mark);
 }

@@ -425,7 +425,7 @@ pub(super) fn card() -> Card {
 /// A send that runs beside the test.
 pub(super) fn send(link: &Arc<dyn NetworkLink>, number: u64) -> tokio::task::JoinHandle<Answer> {
     let (link, deadline) = (Arc::clone(link), Instant::now() + TIMER);
-    tokio::spawn(async move { link.send(dispatch(number), &asked(), &card(), deadline).await })
+    tokio::spawn(async move { link.send(dispatch(number), &asked(), &card(), None, deadline).await })
 }
 
 /// A delivery that runs beside the test.

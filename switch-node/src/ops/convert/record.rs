@@ -9,7 +9,7 @@ use switch_domain::{
     time::LogTime,
     transaction::{
         Attempt, AttemptState, LaneState, Method, Operation, ProposedResolution, Resolution, ReversalPolicy,
-        ReversalReason, Transaction,
+        ReversalReason, Status, Transaction,
     },
 };
 use switch_proto::operator::v1 as pb;
@@ -62,6 +62,9 @@ pub fn transaction_record(transaction: &Transaction) -> pb::TransactionRecord {
         refunded_minor_units: totals.refunded.to_wire(),
         held_minor_units: totals.held.to_wire(),
         revision: transaction.revision,
+        status: status(transaction.status()).to_owned(),
+        created_unix_ms: i64::try_from(transaction.created.0).unwrap_or(i64::MAX),
+        merchant_id: transaction.merchant.id.to_string(),
     }
 }
 
@@ -129,6 +132,10 @@ fn gateway_record(gateway: &Gateway) -> pb::Gateway {
         enabled: gateway.enabled,
         merchants: merchants.collect(),
         limits: limits.collect(),
+        requests_per_second: gateway.requests_per_second,
+        burst: gateway.burst,
+        concurrent: gateway.concurrent,
+        require_sealed: gateway.require_sealed,
     }
 }
 
@@ -197,15 +204,7 @@ fn operation_record(transaction: &Transaction, index: usize, asked: &Operation) 
     let attempts = asked.attempts.iter().zip(1_u16..);
     pb::OperationRecord {
         request_id: asked.request_id.to_string(),
-        method: match asked.method {
-            Method::Authorize => "AUTHORIZE",
-            Method::Increment => "INCREMENT",
-            Method::Capture => "CAPTURE",
-            Method::Void => "VOID",
-            Method::Refund => "REFUND",
-            Method::Verify => "VERIFY",
-        }
-        .to_owned(),
+        method: method(asked.method).to_owned(),
         amount_minor_units: asked.amount.to_wire(),
         decision: told.map_or("", |told| decision(told.decision)).to_owned(),
         approved_minor_units: told.map_or(0, |told| told.approved.to_wire()),
@@ -250,8 +249,40 @@ fn attempt_record(transaction: &Transaction, operation: usize, number: u16, atte
     }
 }
 
+/// What was asked, as the gateways' contract names it.
+#[must_use]
+pub fn method(method: Method) -> &'static str {
+    match method {
+        Method::Authorize => "AUTHORIZE",
+        Method::Increment => "INCREMENT",
+        Method::Capture => "CAPTURE",
+        Method::Void => "VOID",
+        Method::Refund => "REFUND",
+        Method::Verify => "VERIFY",
+    }
+}
+
+/// Where a transaction stands, as the gateways' contract names it.
+#[must_use]
+pub fn status(status: Status) -> &'static str {
+    match status {
+        Status::Open => "OPEN",
+        Status::Authorized => "AUTHORIZED",
+        Status::PartiallyCaptured => "PARTIALLY_CAPTURED",
+        Status::Captured => "CAPTURED",
+        Status::Refunded => "REFUNDED",
+        Status::Declined => "DECLINED",
+        Status::TimedOut => "TIMED_OUT",
+        Status::Voided => "VOIDED",
+        Status::Expired => "EXPIRED",
+        Status::Verified => "VERIFIED",
+        Status::Unresolved => "UNRESOLVED",
+    }
+}
+
 /// As the gateways' contract names it; what nobody knows was never told, and stays empty.
-fn decision(decision: Decision) -> &'static str {
+#[must_use]
+pub fn decision(decision: Decision) -> &'static str {
     match decision {
         Decision::Approved => "APPROVED",
         Decision::PartiallyApproved => "PARTIALLY_APPROVED",
@@ -262,7 +293,9 @@ fn decision(decision: Decision) -> &'static str {
     }
 }
 
-fn reversal_state(state: LaneState) -> &'static str {
+/// Where a reversal stands.
+#[must_use]
+pub fn reversal_state(state: LaneState) -> &'static str {
     match state {
         LaneState::Pending => "PENDING",
         LaneState::Acknowledged => "ACKNOWLEDGED",
@@ -272,7 +305,9 @@ fn reversal_state(state: LaneState) -> &'static str {
     }
 }
 
-fn advice_state(state: LaneState) -> &'static str {
+/// Where an advice stands.
+#[must_use]
+pub fn advice_state(state: LaneState) -> &'static str {
     match state {
         LaneState::Pending => "PENDING",
         LaneState::Acknowledged => "ACKNOWLEDGED",

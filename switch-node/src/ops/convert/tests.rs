@@ -33,6 +33,10 @@ fn gateway_wire() -> pb::Gateway {
             per_operation_minor_units: 100_000,
             per_day_minor_units: 0,
         }],
+        requests_per_second: 200,
+        burst: 400,
+        concurrent: 1_000,
+        require_sealed: true,
     }
 }
 
@@ -224,6 +228,10 @@ fn every_field_of_a_change_is_checked() {
             out(-1, 0, greatest),
         ),
         (gateway(|r| r.limits.push(r.limits[0].clone())), "put_gateway.limits[1]", Fault::Repeated),
+        (gateway(|r| r.requests_per_second = 100_001), "put_gateway.requests_per_second", out(100_001, 0, 100_000)),
+        (gateway(|r| r.burst = 1_000_001), "put_gateway.burst", out(1_000_001, 0, 1_000_000)),
+        (gateway(|r| r.requests_per_second = 0), "put_gateway.burst", out(400, 0, 0)),
+        (gateway(|r| r.concurrent = 16_385), "put_gateway.concurrent", out(16_385, 0, 16_384)),
         (network(|r| r.network_id = "x".repeat(33)), "put_network.network_id", Fault::TooLong(32)),
         (network(|r| r.attempt_timeout_ms = 0), "put_network.attempt_timeout_ms", out(0, 100, 60_000)),
         (network(|r| r.attempt_timeout_ms = 60_001), "put_network.attempt_timeout_ms", out(60_001, 100, 60_000)),
@@ -471,6 +479,9 @@ fn a_record_holds_what_auditors_join_and_no_card_data() {
         refunded_minor_units: 0,
         held_minor_units: 0,
         revision: 4,
+        status: "TIMED_OUT".into(),
+        created_unix_ms: 1,
+        merchant_id: late().merchant.id.to_string(),
     };
     assert_eq!(record, expected);
     let shown = format!("{record:?}");

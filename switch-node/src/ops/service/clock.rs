@@ -1,11 +1,16 @@
 //! Log time and the leader's wall clock: shown, and accepted by an operator where they disagree (R8).
 
-use switch_domain::{book::Reply, entry::Command, table::ClockRow, time::LogTime};
+use switch_domain::{
+    book::Reply,
+    entry::{ClockAcceptance, Command},
+    table::ClockRow,
+    time::LogTime,
+};
 use switch_proto::operator::v1 as pb;
 use tonic::{Code, Status};
 
 use super::{Operators, refusals};
-use crate::{door::refusal::refused, journal::reign::Reign, ops::convert};
+use crate::{door::refusal::refused, journal::reign::Reign};
 
 impl Operators {
     /// How the clocks stand, as the leader knows them.
@@ -30,10 +35,7 @@ impl Operators {
     }
 
     /// Commits an operator's word that this leader's wall clock is right.
-    pub(super) async fn accept(&self, author: String, request: pb::AcceptClockRequest) -> Result<(), Status> {
-        let acceptance = convert::clock_acceptance(author, request, self.shared.wall.now())?;
-        let (author, reason, wall) = (&acceptance.author, &acceptance.reason, acceptance.wall.0);
-        tracing::info!(target: "audit", %author, reason, wall_unix_ms = wall, "an operator accepts the leader's wall clock");
+    pub(super) async fn accept(&self, acceptance: ClockAcceptance) -> Result<(), Status> {
         let reply = self.shared.journal.propose(Command::AcceptClock(Box::new(acceptance))).await;
         match reply.map_err(|lost| refusals::of_lost(lost).unwrap_or_else(|| self.not_leader()))? {
             Reply::Recorded => Ok(()),

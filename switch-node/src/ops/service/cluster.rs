@@ -4,15 +4,29 @@ use std::{collections::BTreeSet, ops::Bound, time::Duration};
 
 use futures::future::join_all;
 use switch_consensus::{GroupStatus, Member, MemberRecord, NodeId};
-use switch_domain::table::{OwedKind, Row, TableFault};
+use switch_domain::{
+    audit::{Act, ClockAct, ClockView, Remark, View},
+    table::{OwedKind, Row, TableFault},
+};
 use switch_proto::{
     operator::v1::{self as pb, cluster_service_server::ClusterService},
     peer::v1 as wire,
 };
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::{Operators, author, refusals, reversal, until, within};
-use crate::{door::refusal::refused, journal::Journal, link::LinkState, ops::observe::doubt};
+use super::{
+    Operators,
+    audit::{Asked, Caller},
+    author, refusals, reversal, until, within,
+};
+use crate::{
+    door::refusal::refused,
+    journal::Journal,
+    link::LinkState,
+    ops::{convert, observe::doubt},
+};
 
 #[tonic::async_trait]
 impl ClusterService for Operators {
@@ -27,9 +41,11 @@ impl ClusterService for Operators {
         &self,
         request: Request<pb::BootstrapRequest>,
     ) -> Result<Response<pb::BootstrapResponse>, Status> {
-        let (author, until) = (author(&request)?, until(&request)?);
-        tracing::info!(target: "audit", %author, "an operator starts the cluster");
-        let cluster_id = within(until, self.form()).await?;
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
+        let operators = self.clone();
+        // A task of the node's, as every act: a caller who goes away leaves no cluster without its record.
+        let formed = self.shared.tasks.spawn(async move { operators.start_cluster(caller, until).await });
+        let cluster_id = formed.await.unwrap_or_else(|_| Err(refusals::late()))?;
         Ok(Response::new(pb::BootstrapResponse { cluster_id }))
     }
 
@@ -38,11 +54,14 @@ impl ClusterService for Operators {
         request: Request<pb::AddMemberRequest>,
     ) -> Result<Response<pb::AddMemberResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
         let address = request.into_inner().peer_address;
-        tracing::info!(target: "audit", %author, address, "an operator adds a member");
-        let node_id = within(until, self.take_in(address)).await?;
-        Ok(Response::new(pb::AddMemberResponse { node_id }))
+        let (act, before, operators) = (Act::AddMember(Remark::of(&address)), Some(self.members_view()), self.clone());
+        self.audited(caller, act, before, until, async move {
+            let node_id = operators.take_in(address).await?;
+            Ok((Response::new(pb::AddMemberResponse { node_id }), Some(operators.members_view())))
+        })
+        .await
     }
 
     async fn promote_member(
@@ -50,14 +69,17 @@ impl ClusterService for Operators {
         request: Request<pb::PromoteMemberRequest>,
     ) -> Result<Response<pb::PromoteMemberResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
         let node = request.into_inner().node_id;
-        tracing::info!(target: "audit", %author, node = format_args!("{node:016x}"), "an operator makes a learner a voter");
-        keeps_quorum(&self.shared.journal.group().status(), &Change::Promote(node))?;
-        let group = self.shared.journal.group();
-        let promoted = async { group.promote(node).await.map_err(|error| self.of_membership(&error)) };
-        within(until, promoted).await?;
-        Ok(Response::new(pb::PromoteMemberResponse {}))
+        let (act, before, operators) = (Act::PromoteMember(node), Some(self.members_view()), self.clone());
+        self.audited(caller, act, before, until, async move {
+            let group = operators.shared.journal.group();
+            keeps_quorum(&group.status(), &Change::Promote(node))?;
+            operators.opens_every_data_key(node).await?;
+            group.promote(node).await.map_err(|error| operators.of_membership(&error))?;
+            Ok((Response::new(pb::PromoteMemberResponse {}), Some(operators.members_view())))
+        })
+        .await
     }
 
     async fn remove_member(
@@ -65,14 +87,16 @@ impl ClusterService for Operators {
         request: Request<pb::RemoveMemberRequest>,
     ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
         let node = request.into_inner().node_id;
-        tracing::info!(target: "audit", %author, node = format_args!("{node:016x}"), "an operator removes a member");
-        keeps_quorum(&self.shared.journal.group().status(), &Change::Remove(node))?;
-        let group = self.shared.journal.group();
-        let removed = async { group.remove(node).await.map_err(|error| self.of_membership(&error)) };
-        within(until, removed).await?;
-        Ok(Response::new(pb::RemoveMemberResponse {}))
+        let (act, before, operators) = (Act::RemoveMember(node), Some(self.members_view()), self.clone());
+        self.audited(caller, act, before, until, async move {
+            let group = operators.shared.journal.group();
+            keeps_quorum(&group.status(), &Change::Remove(node))?;
+            group.remove(node).await.map_err(|error| operators.of_membership(&error))?;
+            Ok((Response::new(pb::RemoveMemberResponse {}), Some(operators.members_view())))
+        })
+        .await
     }
 
     async fn transfer_leader(
@@ -80,30 +104,70 @@ impl ClusterService for Operators {
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
         let reign = self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
         let to = Some(request.into_inner().node_id).filter(|node| *node != 0);
-        if to == Some(reign.leader.node) {
-            return Ok(Response::new(pb::TransferLeaderResponse { leader_id: reign.leader.node }));
-        }
-        tracing::info!(target: "audit", %author, ?to, "an operator hands leadership over");
-        let handed = self.shared.hand_over.hand_over(to, until).await;
-        let leader = handed.map_err(|fault| refusals::of_transfer(&fault).unwrap_or_else(|| self.not_leader()))?;
-        Ok(Response::new(pb::TransferLeaderResponse { leader_id: leader.node }))
+        let own = reign.leader.node;
+        let (act, before, operators) = (Act::TransferLeader(to.unwrap_or(0)), Some(View::Leader(own)), self.clone());
+        self.audited(caller, act, before, until, async move {
+            if to == Some(own) {
+                return Ok((Response::new(pb::TransferLeaderResponse { leader_id: own }), Some(View::Leader(own))));
+            }
+            let handed = operators.shared.hand_over.hand_over(to, until).await;
+            let leader =
+                handed.map_err(|fault| refusals::of_transfer(&fault).unwrap_or_else(|| operators.not_leader()))?;
+            let told = Response::new(pb::TransferLeaderResponse { leader_id: leader.node });
+            Ok((told, Some(View::Leader(leader.node))))
+        })
+        .await
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<pb::DrainNodeRequest>,
+    ) -> Result<Response<pb::DrainNodeResponse>, Status> {
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
+        let status = self.shared.journal.group().status();
+        let (node_id, leader) = (status.identity.node_id, status.leader.map_or(0, |leader| leader.node));
+        let (before, operators) = (Some(View::Leader(leader)), self.clone());
+        let drained_until = until.checked_sub(TELLING).unwrap_or(until);
+        self.audited(caller, Act::DrainNode(node_id), before, until, async move {
+            let left = operators.shared.hand_over.leave(drained_until).await;
+            let left = left.map_err(|fault| refusals::of_transfer(&fault).unwrap_or_else(|| operators.not_leader()))?;
+            let leader = operators.shared.journal.group().status().leader.map_or(0, |leader| leader.node);
+            let conversations_left = u64::try_from(left).unwrap_or(u64::MAX);
+            let told = Response::new(pb::DrainNodeResponse { node_id, conversations_left });
+            Ok((told, Some(View::Leader(leader))))
+        })
+        .await
     }
 
     async fn trigger_snapshot(
         &self,
         request: Request<pb::TriggerSnapshotRequest>,
     ) -> Result<Response<pb::TriggerSnapshotResponse>, Status> {
-        let author = author(&request)?;
-        tracing::info!(target: "audit", %author, "an operator asks for a snapshot");
-        let group = self.shared.journal.group().clone();
-        let taken = self.shared.tasks.spawn(async move { group.trigger_snapshot().await });
-        // It goes on without the caller; only what fails at once is told.
-        match tokio::time::timeout(SNAPSHOT_REFUSED_WITHIN, taken).await {
-            Ok(Ok(Err(error))) => Err(refusals::of_snapshot(&error)),
-            Ok(Ok(Ok(_)) | Err(_)) | Err(_) => Ok(Response::new(pb::TriggerSnapshotResponse {})),
-        }
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
+        let act = Act::TakeSnapshot(self.shared.journal.group().status().identity.node_id);
+        let operators = self.clone();
+        self.audited(caller, act, None, until, async move {
+            let group = operators.shared.journal.group().clone();
+            let taken = operators.shared.tasks.spawn(async move { group.trigger_snapshot().await });
+            // It goes on without the caller; only what fails at once is told.
+            match tokio::time::timeout(SNAPSHOT_REFUSED_WITHIN, taken).await {
+                Ok(Ok(Err(error))) => Err(refusals::of_snapshot(&error)),
+                Ok(Ok(Ok(_)) | Err(_)) | Err(_) => Ok((Response::new(pb::TriggerSnapshotResponse {}), None)),
+            }
+        })
+        .await
+    }
+
+    type SaveSnapshotStream = ReceiverStream<Result<pb::SaveSnapshotResponse, Status>>;
+
+    async fn save_snapshot(
+        &self,
+        request: Request<pb::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
+        self.save_state(caller, until).await.map(Response::new)
     }
 
     async fn get_clock(&self, request: Request<pb::GetClockRequest>) -> Result<Response<pb::GetClockResponse>, Status> {
@@ -118,9 +182,20 @@ impl ClusterService for Operators {
         request: Request<pb::AcceptClockRequest>,
     ) -> Result<Response<pb::AcceptClockResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
-        within(until, self.accept(author, request.into_inner())).await?;
-        Ok(Response::new(pb::AcceptClockResponse {}))
+        let (caller, author, until) = (self.caller(&request)?, author(&request)?, until(&request)?);
+        let acceptance = convert::clock_acceptance(author, request.into_inner(), self.shared.wall.now())?;
+        let act =
+            Act::AcceptClock(Box::new(ClockAct { wall: acceptance.wall, reason: Remark::of(&acceptance.reason) }));
+        let clock = self.shared.journal.clock().map_err(refusals::of_table)?;
+        let before = clock.disagreement.map(|found| View::Clock(ClockView { wall: found.wall, log: found.log }));
+        let operators = self.clone();
+        self.audited(caller, act, before, until, async move {
+            operators.accept(acceptance).await?;
+            let clock = operators.shared.journal.clock().map_err(refusals::of_table)?;
+            let after = clock.accepted.map(|found| View::Clock(ClockView { wall: found.wall, log: found.log }));
+            Ok((Response::new(pb::AcceptClockResponse {}), after))
+        })
+        .await
     }
 }
 
@@ -169,9 +244,28 @@ impl Operators {
                 in_flight: running.map_or(0, |running| running.in_flight),
                 owed_count: u64::from(doubt.count),
                 parked_count: u64::from(doubt.parked),
+                disabled: !link.enabled,
             })
         };
         standing.directory.links.values().map(of_link).collect()
+    }
+
+    /// Forms a cluster, and writes it down where there is a trail: only after it was formed, or where one was there before.
+    async fn start_cluster(&self, caller: Caller, until: Instant) -> Result<u64, Status> {
+        let group = self.shared.journal.group();
+        let own = group.status().identity;
+        let before = (own.cluster_id != 0).then(|| self.members_view());
+        let asked = Asked::of(caller, Act::Bootstrap(own.node_id), before);
+        let formed = within(until, self.form()).await;
+        if group.status().identity.cluster_id == 0 {
+            return formed;
+        }
+        let entry = asked.ended(formed.as_ref().map(|_| Some(self.members_view())));
+        if !self.write(entry, until).await {
+            tracing::error!(target: "audit", "what came of an operator's act could not be written");
+            return formed.and_then(|_| Err(refusals::late()));
+        }
+        formed
     }
 
     /// Makes a new cluster of this node, if every configured peer says that it belongs to none; the others join by themselves.
@@ -199,6 +293,7 @@ impl Operators {
                     .with("cluster_id", answer.cluster_id)
                     .status());
             }
+            self.begins_with_the_same_keys(address, &answer)?;
         }
         let record = MemberRecord { store_id: own.store_id, ..formation.record.clone() };
         let member = Member { node_id: own.node_id, record };
@@ -233,7 +328,8 @@ impl Operators {
         Ok(answer.node_id)
     }
 
-    async fn probe(&self, address: &str) -> Result<wire::ProbeResponse, String> {
+    /// Who answers at an address, or why nobody does.
+    pub(super) async fn probe(&self, address: &str) -> Result<wire::ProbeResponse, String> {
         let envelope = self.shared.journal.group().envelope();
         let asked = self.shared.wire.probe(address, wire::ProbeRequest { envelope: Some(envelope) });
         match tokio::time::timeout(PROBE_WITHIN, asked).await {
@@ -324,6 +420,8 @@ const LOOKED_MAX: usize = 200_000;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 /// Connecting and one answer.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
+/// What is left of the caller's time to write the record and tell it.
+const TELLING: Duration = Duration::from_millis(500);
 /// A snapshot that cannot be taken is refused at once.
 const SNAPSHOT_REFUSED_WITHIN: Duration = Duration::from_secs(1);
 

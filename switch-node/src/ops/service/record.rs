@@ -4,15 +4,15 @@ use std::ops::Bound;
 
 use prost::Message as _;
 use switch_domain::{
+    audit::Act,
     id::{GatewayId, TransactionId},
     table::{Key, Row},
 };
 use switch_proto::operator::v1::{self as pb, record_service_server::RecordService};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Operators, author, refusals};
+use super::{Operators, outlet::Outlet, refusals, until};
 use crate::{codec::Mark, journal::Journal, ops::convert};
 
 #[tonic::async_trait]
@@ -23,31 +23,20 @@ impl RecordService for Operators {
         &self,
         request: Request<pb::ExportTransactionsRequest>,
     ) -> Result<Response<Self::ExportTransactionsStream>, Status> {
-        let author = author(&request)?;
-        tracing::info!(target: "audit", %author, "an operator exports every transaction");
-        let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
         let journal = self.shared.journal.clone();
-        // Reading is work for a thread; it waits for the caller, and ends with it.
-        tokio::task::spawn_blocking(move || {
-            if let Err(status) = export(&journal, &chunks) {
-                let _ = chunks.blocking_send(Err(status));
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let act = Act::ExportTransactions(journal.group().status().identity.node_id);
+        self.audited_stream(caller, act, until, async move { Ok(journal) }, send).await.map(Response::new)
     }
 }
 
-type Chunks = mpsc::Sender<Result<pb::ExportTransactionsResponse, Status>>;
-
 /// Sends everything in chunks, at least one.
-fn export(journal: &Journal, chunks: &Chunks) -> Result<(), Status> {
+fn send(journal: Journal, outlet: &Outlet<pb::ExportTransactionsResponse>) -> Result<(), Status> {
     let Mark { applied: applied_index, hash: state_hash } = journal.shared().mark();
-    let chunk = |transactions| pb::ExportTransactionsResponse {
-        transactions,
-        applied_index,
-        state_hash: state_hash.to_vec().into(),
+    let hand = |transactions| {
+        let state_hash = state_hash.to_vec().into();
+        outlet.hand(pb::ExportTransactionsResponse { transactions, applied_index, state_hash })
     };
-    let send = |transactions| chunks.blocking_send(Ok(chunk(transactions))).is_ok();
     let (mut records, mut bytes) = (Vec::new(), 0);
     let mut after = None;
     let end = end();
@@ -64,15 +53,12 @@ fn export(journal: &Journal, chunks: &Chunks) -> Result<(), Status> {
             }
             if records.len() >= CHUNK_RECORDS || bytes >= CHUNK_BYTES {
                 bytes = 0;
-                if !send(std::mem::take(&mut records)) {
-                    return Ok(()); // nobody reads any more
-                }
+                hand(std::mem::take(&mut records))?;
             }
             after = Some(key);
         }
         if ended {
-            send(records);
-            return Ok(());
+            return hand(records);
         }
     }
 }
@@ -95,5 +81,3 @@ fn edge(text: &str) -> GatewayId {
 const CHUNK_RECORDS: usize = 500;
 /// Bytes after which a chunk is sent: far below the 4 MiB that gRPC clients take by default.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks read ahead of a slow caller.
-const CHUNKS_AHEAD: usize = 2;

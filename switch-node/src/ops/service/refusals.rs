@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switch_consensus::{MembershipError, TransferError, snapshot::SnapshotError};
+use switch_consensus::{MembershipError, TransferError, limits::PACK_BYTES_MAX, snapshot::SnapshotError};
 use switch_domain::{directory::DirectoryRefusal, refusal::ResolutionRefusal, table::TableFault};
 use tonic::{Code, Status};
 
@@ -38,6 +38,11 @@ pub(super) fn of_table(fault: TableFault) -> Status {
     refused(Code::Internal, "TABLE_FAULT", "the node's table cannot be read").status()
 }
 
+/// A page token that no answer of this switch holds.
+pub(super) fn page_token_malformed() -> Status {
+    refused(Code::InvalidArgument, "PAGE_TOKEN_MALFORMED", "the page_token is not one of this switch").status()
+}
+
 /// A read that could not be confirmed.
 pub(super) fn of_read(fault: ReadFault) -> Status {
     match fault {
@@ -46,10 +51,17 @@ pub(super) fn of_read(fault: ReadFault) -> Status {
     }
 }
 
-/// A change of which no outcome is known; `None` where it was not taken, and the leader should be asked.
+/// A change that has no outcome, or none that is known; `None` where it was not taken, and the leader should be asked.
 pub(super) fn of_lost(lost: Lost) -> Option<Status> {
     match lost {
         Lost::NotTaken => None,
+        Lost::TooLarge { bytes } => {
+            let words = format!(
+                "the change is {bytes} bytes in the journal, where an entry holds {PACK_BYTES_MAX}: split it over several calls"
+            );
+            let told = refused(Code::InvalidArgument, "CHANGE_TOO_LARGE", words);
+            Some(told.with("bytes", bytes).with("bytes_max", PACK_BYTES_MAX).status())
+        }
         Lost::Unknown => {
             let words = "it is not known whether the change was made: repeat the call with the same request_id";
             Some(refused(Code::Unknown, "OUTCOME_UNKNOWN", words).status())
@@ -59,34 +71,30 @@ pub(super) fn of_lost(lost: Lost) -> Option<Status> {
 
 /// A change of the directory that was refused.
 pub(super) fn of_directory(refusal: DirectoryRefusal) -> Status {
-    let words = refusal.to_string();
-    let told = |code, reason| refused(code, reason, words.clone());
+    let told = |code| refused(code, refusal.name(), refusal.to_string());
     let refused = match &refusal {
         DirectoryRefusal::VersionMismatch { is, expected } => {
-            told(Code::FailedPrecondition, "VERSION_MISMATCH").with("version", is).with("expected_version", expected)
+            told(Code::FailedPrecondition).with("version", is).with("expected_version", expected)
         }
-        DirectoryRefusal::ChangeCount(changes) => told(Code::InvalidArgument, "CHANGE_COUNT").with("changes", changes),
-        DirectoryRefusal::TooMany(kind) => told(Code::FailedPrecondition, "TOO_MANY_RECORDS").with("kind", kind),
-        DirectoryRefusal::Missing { kind, name } => {
-            told(Code::NotFound, "RECORD_NOT_FOUND").with("kind", kind).with("name", name)
-        }
+        DirectoryRefusal::ChangeCount(changes) => told(Code::InvalidArgument).with("changes", changes),
+        DirectoryRefusal::TooMany(kind) => told(Code::FailedPrecondition).with("kind", kind),
+        DirectoryRefusal::Missing { kind, name } => told(Code::NotFound).with("kind", kind).with("name", name),
         DirectoryRefusal::InUse { kind, name, user } => {
-            told(Code::FailedPrecondition, "RECORD_IN_USE").with("kind", kind).with("name", name).with("user", user)
+            told(Code::FailedPrecondition).with("kind", kind).with("name", name).with("user", user)
         }
         DirectoryRefusal::PrincipalTaken { principal, gateway } => {
-            told(Code::FailedPrecondition, "PRINCIPAL_TAKEN").with("principal", principal).with("gateway_id", gateway)
+            told(Code::FailedPrecondition).with("principal", principal).with("gateway_id", gateway)
         }
         DirectoryRefusal::MerchantTaken { merchant, gateway } => {
-            told(Code::FailedPrecondition, "MERCHANT_TAKEN").with("merchant_id", merchant).with("gateway_id", gateway)
+            told(Code::FailedPrecondition).with("merchant_id", merchant).with("gateway_id", gateway)
         }
-        DirectoryRefusal::RangeBackwards(route) => {
-            told(Code::InvalidArgument, "RANGE_BACKWARDS").with("route_id", route)
-        }
-        DirectoryRefusal::OutOfRange { field, name, value, allowed } => told(Code::InvalidArgument, "OUT_OF_RANGE")
+        DirectoryRefusal::RangeBackwards(route) => told(Code::InvalidArgument).with("route_id", route),
+        DirectoryRefusal::OutOfRange { field, name, value, allowed } => told(Code::InvalidArgument)
             .with("field", field)
             .with("name", name)
             .with("value", value)
             .with("allowed", allowed),
+        DirectoryRefusal::RequestIdReused => told(Code::FailedPrecondition),
     };
     refused.status()
 }
@@ -151,6 +159,10 @@ pub(super) fn of_snapshot(error: &SnapshotError) -> Status {
         SnapshotError::Nothing => refused(Code::FailedPrecondition, "NOTHING_TO_SNAPSHOT", words).status(),
         SnapshotError::Late { .. } => refused(Code::Unknown, "OUTCOME_UNKNOWN", words).status(),
         SnapshotError::Stopped => refused(Code::Unavailable, "STOPPING", words).retry_after(SOON).status(),
+        SnapshotError::Machine(_) => {
+            tracing::error!(%error, "an operator's call found the table damaged");
+            refused(Code::Internal, "TABLE_FAULT", "the node's table cannot be read").status()
+        }
     }
 }
 

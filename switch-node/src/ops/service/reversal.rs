@@ -3,17 +3,17 @@
 use std::ops::Bound;
 
 use switch_domain::{
+    audit::{Act, ProposalAct, ProposeAct, Remark, View},
     book::Reply,
-    entry::Command,
+    entry::{Command, ResolutionWord},
     id::{AttemptRef, LinkId, Position, Stan},
     table::{Key, OwedKind, OwedRow, Row},
     transaction::LaneState,
 };
 use switch_proto::operator::v1::{self as pb, reversal_service_server::ReversalService};
-use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
-use super::{Operators, author, refusals, until, within};
+use super::{Operators, author, page_size_of, refusals, until, within};
 use crate::{
     door::refusal::refused,
     journal::{Journal, shared::Wake},
@@ -44,18 +44,20 @@ impl ReversalService for Operators {
         request: Request<pb::ResendReversalRequest>,
     ) -> Result<Response<pb::ResendReversalResponse>, Status> {
         self.reign()?;
-        let author = author(&request)?;
+        let (caller, until) = (self.caller(&request)?, until(&request)?);
         let pb::ResendReversalRequest { gateway_id, attempt_id } = request.into_inner();
         let attempt = convert::attempt(&gateway_id, &attempt_id)?;
-        let lanes = lanes(&self.shared.journal, &attempt)?;
-        let Some(lane) = lanes.into_iter().find(|lane| !lane.state.is_final()) else {
-            return Err(
-                refused(Code::FailedPrecondition, "NOTHING_OWED", "nothing is owed for this attempt any more").status()
-            );
-        };
-        tracing::info!(target: "audit", %author, %attempt, "an operator sends a reversal or advice again");
-        self.shared.journal.shared().wakes.push(Wake { link: lane.link, attempt, forced: true });
-        Ok(Response::new(pb::ResendReversalResponse {}))
+        let owed = owed(&self.shared.journal, &attempt);
+        let before = owed.as_ref().ok().map(|lane| View::Lane(lane.state));
+        let (act, operators) = (Act::ResendReversal(attempt.clone()), self.clone());
+        self.audited(caller, act, before, until, async move {
+            let (journal, link) = (&operators.shared.journal, owed?.link);
+            journal.shared().wakes.push(Wake { link: link.clone(), attempt: attempt.clone(), forced: true });
+            // What the network says to it comes later, and stands in the transaction.
+            let after = lanes(journal, &attempt)?.into_iter().find(|lane| lane.link == link);
+            Ok((Response::new(pb::ResendReversalResponse {}), after.map(|lane| View::Lane(lane.state))))
+        })
+        .await
     }
 
     async fn resolve_reversal(
@@ -63,13 +65,21 @@ impl ReversalService for Operators {
         request: Request<pb::ResolveReversalRequest>,
     ) -> Result<Response<pb::ResolveReversalResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, author, until) = (self.caller(&request)?, author(&request)?, until(&request)?);
         let proposed = convert::resolve(&author, request.into_inner())?;
-        lanes(&self.shared.journal, &proposed.attempt)?;
-        let (attempt, resolution) = (&proposed.attempt, proposed.resolution);
-        tracing::info!(target: "audit", %author, %attempt, ?resolution, "an operator proposes how a parked item ends");
-        let proposal = self.say(until, Command::ProposeResolution(Box::new(proposed))).await?;
-        Ok(Response::new(pb::ResolveReversalResponse { proposal_id: convert::proposal_id(proposal) }))
+        let act = Act::ProposeResolution(Box::new(ProposeAct {
+            attempt: proposed.attempt.clone(),
+            resolution: proposed.resolution,
+            evidence: Remark::of(&proposed.evidence),
+        }));
+        let (parked, operators) = (parked(&self.shared.journal, &proposed.attempt), self.clone());
+        self.audited(caller, act, view(&parked), until, async move {
+            parked?;
+            let proposal = operators.say(Command::ProposeResolution(Box::new(proposed))).await?;
+            let told = pb::ResolveReversalResponse { proposal_id: convert::proposal_id(proposal) };
+            Ok((Response::new(told), Some(View::Proposal(proposal))))
+        })
+        .await
     }
 
     async fn confirm_resolution(
@@ -77,13 +87,20 @@ impl ReversalService for Operators {
         request: Request<pb::ConfirmResolutionRequest>,
     ) -> Result<Response<pb::ConfirmResolutionResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, author, until) = (self.caller(&request)?, author(&request)?, until(&request)?);
         let pb::ConfirmResolutionRequest { gateway_id, attempt_id, proposal_id } = request.into_inner();
         let word = convert::word(&author, &gateway_id, &attempt_id, &proposal_id)?;
-        lanes(&self.shared.journal, &word.attempt)?;
-        tracing::info!(target: "audit", %author, attempt = %word.attempt, proposal_id, "an operator confirms how a parked item ends");
-        self.say(until, Command::ConfirmResolution(Box::new(word))).await?;
-        Ok(Response::new(pb::ConfirmResolutionResponse {}))
+        let attempt = word.attempt.clone();
+        let act = Act::ConfirmResolution(proposal_act(&word));
+        let (parked, operators) = (parked(&self.shared.journal, &attempt), self.clone());
+        self.audited(caller, act, view(&parked), until, async move {
+            parked?;
+            operators.say(Command::ConfirmResolution(Box::new(word))).await?;
+            let mut states = lanes(&operators.shared.journal, &attempt)?.into_iter().map(|lane| lane.state);
+            let after = states.find(|state| matches!(state, LaneState::Resolved(_)));
+            Ok((Response::new(pb::ConfirmResolutionResponse {}), after.map(View::Lane)))
+        })
+        .await
     }
 
     async fn withdraw_resolution(
@@ -91,24 +108,25 @@ impl ReversalService for Operators {
         request: Request<pb::WithdrawResolutionRequest>,
     ) -> Result<Response<pb::WithdrawResolutionResponse>, Status> {
         self.reign()?;
-        let (author, until) = (author(&request)?, until(&request)?);
+        let (caller, author, until) = (self.caller(&request)?, author(&request)?, until(&request)?);
         let pb::WithdrawResolutionRequest { gateway_id, attempt_id, proposal_id } = request.into_inner();
         let word = convert::word(&author, &gateway_id, &attempt_id, &proposal_id)?;
-        lanes(&self.shared.journal, &word.attempt)?;
-        tracing::info!(target: "audit", %author, attempt = %word.attempt, proposal_id, "an operator withdraws a proposal");
-        self.say(until, Command::WithdrawResolution(Box::new(word))).await?;
-        Ok(Response::new(pb::WithdrawResolutionResponse {}))
+        let act = Act::WithdrawResolution(proposal_act(&word));
+        let (parked, operators) = (parked(&self.shared.journal, &word.attempt), self.clone());
+        self.audited(caller, act, view(&parked), until, async move {
+            let parked = parked?;
+            operators.say(Command::WithdrawResolution(Box::new(word))).await?;
+            Ok((Response::new(pb::WithdrawResolutionResponse {}), parked.map(View::Lane)))
+        })
+        .await
     }
 }
 
 impl Operators {
     /// Commits an operator's word about a parked item; gives the proposal that it is about.
-    async fn say(&self, until: Instant, command: Command) -> Result<Position, Status> {
-        let proposed = async {
-            let reply = self.shared.journal.propose(command).await;
-            reply.map_err(|lost| refusals::of_lost(lost).unwrap_or_else(|| self.not_leader()))
-        };
-        match within(until, proposed).await? {
+    async fn say(&self, command: Command) -> Result<Position, Status> {
+        let reply = self.shared.journal.propose(command).await;
+        match reply.map_err(|lost| refusals::of_lost(lost).unwrap_or_else(|| self.not_leader()))? {
             Reply::Resolution(taken) => taken.map_err(refusals::of_resolution),
             Reply::Recorded
             | Reply::Ignored
@@ -143,6 +161,28 @@ fn lanes(journal: &Journal, attempt: &AttemptRef) -> Result<Vec<FoundLane>, Stat
     let advice = operation.advice.as_ref();
     let advice = advice.map(|advice| FoundLane { link: advice.link.clone(), state: advice.lane.state });
     Ok(reversal.into_iter().chain(advice).collect())
+}
+
+/// The one of them that is still owed.
+fn owed(journal: &Journal, attempt: &AttemptRef) -> Result<FoundLane, Status> {
+    lanes(journal, attempt)?.into_iter().find(|lane| !lane.state.is_final()).ok_or_else(|| {
+        refused(Code::FailedPrecondition, "NOTHING_OWED", "nothing is owed for this attempt any more").status()
+    })
+}
+
+/// Where the parked one of them stands.
+fn parked(journal: &Journal, attempt: &AttemptRef) -> Result<Option<LaneState>, Status> {
+    let mut states = lanes(journal, attempt)?.into_iter().map(|lane| lane.state);
+    Ok(states.find(|state| matches!(state, LaneState::Parked { .. })))
+}
+
+/// The same as the trail shows it: an attempt that is not found is refused there, as everything else is.
+fn view(parked: &Result<Option<LaneState>, Status>) -> Option<View> {
+    parked.as_ref().ok().copied().flatten().map(View::Lane)
+}
+
+fn proposal_act(word: &ResolutionWord) -> Box<ProposalAct> {
+    Box::new(ProposalAct { attempt: word.attempt.clone(), proposal: word.proposal })
 }
 
 /// Rows from after a key on, until the page is full or enough was looked at.
@@ -190,17 +230,6 @@ fn is_lane(row: &OwedRow) -> bool {
     }
 }
 
-fn page_size_of(asked: i32) -> Result<usize, Status> {
-    match asked {
-        0 => Ok(PAGE_DEFAULT),
-        1..=PAGE_MAX => Ok(usize::try_from(asked).unwrap_or(PAGE_DEFAULT)),
-        _ => {
-            let words = format!("page_size is {asked}, allowed is 0 to {PAGE_MAX}");
-            Err(refused(Code::InvalidArgument, "FIELD_OUT_OF_RANGE", words).with("field", "page_size").status())
-        }
-    }
-}
-
 /// Where a page ended: opaque to callers. A link id has no slash.
 fn token(key: &Key) -> String {
     match key {
@@ -214,18 +243,16 @@ fn read_token(token: &str) -> Result<Key, Status> {
         let stan = Stan::parse(stan.parse().ok()?).ok()?;
         Some(Key::Owed(LinkId::parse(link).ok()?, stan))
     });
-    parts.ok_or_else(|| {
-        refused(Code::InvalidArgument, "PAGE_TOKEN_MALFORMED", "the page_token is not one of this switch").status()
-    })
+    parts.ok_or_else(refusals::page_token_malformed)
 }
 
 /// The first key that something owed may have: link ids begin with `-` at the earliest.
-pub(super) fn owed_start() -> Key {
+pub(in crate::ops) fn owed_start() -> Key {
     Key::Owed(edge("-"), Stan::FIRST)
 }
 
 /// A key after everything owed: no link id sorts after 32 times `z`.
-pub(super) fn owed_end() -> Key {
+pub(in crate::ops) fn owed_end() -> Key {
     Key::Owed(edge(&"z".repeat(32)), Stan::LAST)
 }
 
@@ -234,11 +261,9 @@ fn edge(text: &str) -> LinkId {
 }
 
 /// Rows read at once.
-pub(super) const SCAN_PAGE: usize = 500;
+pub(in crate::ops) const SCAN_PAGE: usize = 500;
 /// Rows that one call looks at: a page of parked ones may stand behind many that are not.
 const LOOKED_MAX: usize = 50_000;
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: i32 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -250,14 +275,6 @@ mod tests {
         assert_eq!(read_token(&token(&key)).expect("a token"), key);
         for nonsense in ["visa-1", "visa-1/", "visa-1/0", "visa-1/1000000", "VISA/1", "/1", "a/b/1"] {
             assert_eq!(read_token(nonsense).expect_err(nonsense).code(), Code::InvalidArgument);
-        }
-    }
-
-    #[test]
-    fn a_page_has_one_to_a_thousand_items() {
-        assert_eq!((page_size_of(0).expect("default"), page_size_of(1_000).expect("most")), (100, 1_000));
-        for size in [-1, 1_001, i32::MIN] {
-            assert_eq!(page_size_of(size).expect_err("refused").code(), Code::InvalidArgument);
         }
     }
 }

@@ -272,6 +272,90 @@ fn files_that_cannot_be_used_say_which_and_keep_the_old_configuration() {
     assert_eq!(refused("its issuer must renew it"), 6);
 }
 
+#[tokio::test]
+async fn a_revocation_is_enforced_beside_any_other_file_that_cannot_be_used() {
+    type Spoil = fn(&Pair);
+    let flaws: [(&str, Spoil); 4] = [
+        ("peer-ca.crl is stale since", |pair| drop(pair.pki.stale_revocation_list(Plane::Peers).expect("a list"))),
+        ("peer-ca.crl is not usable", |pair| {
+            fs::write(&pair.files.revocation_lists[1], b"-----BEGIN X509 CRL-----\nhalf of").expect("writable");
+        }),
+        ("its issuer must renew it", |pair| {
+            let expired = pair.pki.flawed(Plane::Gateways, "node", Flaw::Expired).expect("a certificate");
+            fs::copy(&expired.certificate, &pair.files.certificates).expect("replaced");
+            fs::copy(&expired.key, &pair.files.key).expect("replaced");
+        }),
+        ("gateway-ca.crt cannot be read", |pair| fs::remove_file(&pair.files.roots).expect("removable")),
+    ];
+    for (fault, spoil) in flaws {
+        let mut pair = Pair::new();
+        let second = pair.pki.revocation_list(Plane::Peers).expect("a list");
+        pair.files.revocation_lists.push(second);
+        pair.server = TlsMaterial::load("gateways", pair.files.clone()).expect("good files");
+        let serial = pair.server.serial();
+        let (mut server, _client) = pair.connect().await;
+        spoil(&pair);
+        pair.server.refresh();
+        assert_eq!((pair.server.reloads_refused(), server.connection().severed()), (1, None), "{fault}");
+
+        pair.pki.revoke(Plane::Gateways, &pair.client_files).expect("a list");
+        let refused = pair.server.reload().expect_err(fault);
+        assert!(refused.to_string().contains(fault), "{refused}");
+        assert_eq!(cut(within(server.read(&mut [0; 1])).await), Severed::Revoked, "{fault}");
+        let (again, _) = pair.try_connect(TlsConnector::new(Arc::clone(&pair.client)), "localhost").await;
+        let error = again.expect_err("revoked");
+        assert!(error.to_string().contains("Revoked"), "{fault}: {error}");
+        assert_eq!(pair.server.serial(), serial, "what is shown stays what it was");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_is_enforced_where_a_stale_list_stands_in_the_same_file() {
+    let mut pair = Pair::new();
+    let bundle = pair.files.certificates.with_extension("crls");
+    let fill = |pair: &Pair, peers: &Path| {
+        let lists = [fs::read(pair.pki.revocation_list(Plane::Gateways).expect("a list")), fs::read(peers)];
+        fs::write(&bundle, lists.map(|list| list.expect("readable")).concat()).expect("writable");
+    };
+    fill(&pair, &pair.pki.revocation_list(Plane::Peers).expect("a list"));
+    pair.files.revocation_lists = vec![bundle.clone()];
+    pair.server = TlsMaterial::load("gateways", pair.files.clone()).expect("good files");
+    let stale_at = pair.server.revocation_stale_at().expect("there are lists");
+    let (mut server, _client) = pair.connect().await;
+
+    pair.pki.revoke(Plane::Gateways, &pair.client_files).expect("a list");
+    fill(&pair, &pair.pki.stale_revocation_list(Plane::Peers).expect("a list"));
+    let refused = pair.server.reload().expect_err("stale");
+    assert!(refused.to_string().contains("is stale since"), "{refused}");
+    assert_eq!(cut(within(server.read(&mut [0; 1])).await), Severed::Revoked);
+    assert!(pair.server.revocation_stale_at() >= Some(stale_at), "the list in use stays in the place of the stale one");
+
+    fill(&pair, &pair.pki.revocation_list(Plane::Peers).expect("a list"));
+    assert!(pair.server.reload().expect("good files"));
+    assert!(!pair.server.reload().expect("nothing changed since"));
+}
+
+#[tokio::test]
+async fn under_a_stale_list_nobody_is_accepted_and_nobody_is_cut() {
+    let pair = Pair::new();
+    let (mut server, mut client) = pair.connect().await;
+    let chain = server.connection().chain().to_vec();
+    let parts = pair.server.current.load().parts.clone();
+    let after = parts.revocation_stale_at().expect("there is a list") + Duration::from_secs(1);
+    // The node's own list has gone stale, and the file holds nothing better.
+    let (parts, fault) =
+        Content::read(&pair.files).parts(&pair.files, Some(&parts), after).expect("something is in use");
+    assert!(matches!(fault, Some(TlsFault::StaleRevocationList { .. })), "{fault:?}");
+    let configuration = parts.configure(&pair.files, 1, None).expect("a configuration");
+    assert_eq!(configuration.verify(server.connection(), after), None);
+    let unix_after = after.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    let unix_after = rustls_pki_types::UnixTime::since_unix_epoch(unix_after);
+    let refused = configuration.verify_client.verify_client_cert(&chain[0], &chain[1..], unix_after);
+    let refused = refused.expect_err("stale").to_string();
+    assert!(refused.contains("ExpiredRevocationList") || refused.contains("revocation list"), "{refused}");
+    assert!(is_alive(&mut server, &mut client).await);
+}
+
 #[test]
 fn a_file_of_any_size_is_read_within_bounds() {
     let pair = Pair::new();
@@ -318,7 +402,7 @@ async fn the_watch_sees_a_swapped_symlink_as_kubernetes_makes_it() {
     let mut serial = material.serial();
     fill("..2");
     swap("..2");
-    let watch = tokio::spawn(Arc::clone(&material).watch(shutdown.clone()));
+    let watch = tokio::spawn(Arc::clone(&material).watch(POLL, shutdown.clone()));
     // The second volume was there before the watch began, the third comes under its eyes: sooner than the next poll.
     for next in ["..3", "..4"] {
         let reload = tokio::time::timeout(POLL - Duration::from_secs(1), reloads.recv()).await;

@@ -1,7 +1,10 @@
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, sync::atomic::AtomicU64};
+
+use proptest::prelude::*;
+use switch_domain::keyring::KeyPurpose;
 
 use super::{
-    super::keys::{self, FileKeys},
+    super::{data_keys::tests::Ring, keys},
     *,
 };
 
@@ -31,16 +34,19 @@ fn transaction(number: u128) -> TransactionId {
     TransactionId::from_number(number)
 }
 
-fn vault() -> (tempfile::TempDir, Vault) {
-    let directory = tempfile::tempdir().expect("a directory");
-    keys::generate(directory.path()).expect("keys");
-    let vault = open(directory.path());
-    (directory, vault)
+/// A process of a cluster: its vault has a number of its own.
+fn process(ring: &mut Ring) -> Vault {
+    let vault = Vault::new(ring.process());
+    vault.incarnate(ring.incarnate());
+    vault
 }
 
-/// A vault with the keys of a directory, as in a process of its own.
-fn open(directory: &Path) -> Vault {
-    Vault::new(Arc::new(FileKeys::open(directory).expect("keys")), rand::random())
+/// A cluster with a key, and one process.
+fn vault() -> (Ring, Vault) {
+    let mut ring = Ring::new();
+    ring.rotate(KeyPurpose::Card);
+    let vault = process(&mut ring);
+    (ring, vault)
 }
 
 /// Why it does not open. Cards cannot be printed.
@@ -50,7 +56,7 @@ fn fault(vault: &Vault, sealed: &Sealed, gateway: &GatewayId, transaction: Trans
 
 #[test]
 fn r7_what_is_needed_comes_back_and_sensitive_data_does_not() {
-    let (_directory, vault) = vault();
+    let (_ring, vault) = vault();
     let sealed = vault.seal(&card(), &shop(), transaction(1)).expect("sealed");
     let opened = vault.unseal(&sealed, &shop(), transaction(1)).expect("opened");
     assert_eq!(opened.pan.expose(), card().pan.expose());
@@ -66,7 +72,7 @@ fn r7_what_is_needed_comes_back_and_sensitive_data_does_not() {
 
 #[test]
 fn r7_a_card_without_expiry_and_chip_comes_back() {
-    let (_directory, vault) = vault();
+    let (_ring, vault) = vault();
     let plain = Card::of_number(pan(2), None, 999);
     let sealed = vault.seal(&plain, &shop(), transaction(1)).expect("sealed");
     let opened = vault.unseal(&sealed, &shop(), transaction(1)).expect("opened");
@@ -76,7 +82,7 @@ fn r7_a_card_without_expiry_and_chip_comes_back() {
 
 #[test]
 fn r10_sealed_data_opens_in_its_own_place_only() {
-    let (_directory, vault) = vault();
+    let (_ring, vault) = vault();
     let sealed = vault.seal(&card(), &shop(), transaction(1)).expect("sealed");
     let market = GatewayId::parse("market").expect("an id");
     let forged = VaultFault::Key(KeyFault::Forged);
@@ -86,7 +92,7 @@ fn r10_sealed_data_opens_in_its_own_place_only() {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
-    let (_directory, vault) = vault();
+    let (_ring, vault) = vault();
     let sealed = vault.seal(&card(), &shop(), transaction(1)).expect("sealed");
     for place in 0..sealed.bytes.len() {
         for bit in 0..8 {
@@ -104,19 +110,21 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 }
 
 #[test]
-fn older_versions_open_and_the_newest_seals() {
-    let (directory, before) = vault();
-    let old = before.seal(&card(), &shop(), transaction(1)).expect("sealed");
-    keys::generate_version(directory.path(), Purpose::Pan, 2).expect("a key");
-    let after = open(directory.path());
-    assert_eq!(after.unseal(&old, &shop(), transaction(1)).map(|card| card.sequence_number).ok(), Some(3));
-    let new = after.seal(&card(), &shop(), transaction(1)).expect("sealed");
+fn older_versions_open_and_the_current_one_seals() {
+    let (mut ring, vault) = vault();
+    let old = vault.seal(&card(), &shop(), transaction(1)).expect("sealed");
+    ring.rotate(KeyPurpose::Card);
+    let new = vault.seal(&card(), &shop(), transaction(1)).expect("sealed");
     assert_eq!((old.key_version, new.key_version), (1, 2));
-    let unknown = VaultFault::Key(KeyFault::UnknownVersion(Purpose::Pan, 2));
-    assert_eq!(fault(&before, &new, &shop(), transaction(1)), unknown);
+    for sealed in [&old, &new] {
+        let again = Vault::new(ring.process());
+        assert_eq!(again.unseal(sealed, &shop(), transaction(1)).map(|card| card.sequence_number).ok(), Some(3));
+    }
+    let unknown = Sealed { key_version: 3, ..new.clone() };
+    let fault_of = |sealed| fault(&vault, sealed, &shop(), transaction(1));
+    assert_eq!(fault_of(&unknown), VaultFault::Key(KeyFault::UnknownDataKey(KeyPurpose::Card, 3)));
     // The version is bound, too: another one's bytes under this one's name are a forgery.
-    let renamed = Sealed { key_version: 1, ..new };
-    assert_eq!(fault(&after, &renamed, &shop(), transaction(1)), VaultFault::Key(KeyFault::Forged));
+    assert_eq!(fault_of(&Sealed { key_version: 1, ..new }), VaultFault::Key(KeyFault::Forged));
 }
 
 #[test]
@@ -130,35 +138,99 @@ fn another_layout_is_no_card() {
     assert!(read_layout(&[&[2], &text[1..]].concat()).is_none());
 }
 
-#[test]
-fn no_nonce_is_used_twice() {
-    let (_directory, vault) = vault();
-    let sealed = |_| vault.seal(&card(), &shop(), transaction(1)).expect("sealed").bytes[..NONCE_LEN].to_vec();
-    assert_eq!((0..1000).map(sealed).collect::<BTreeSet<_>>().len(), 1000);
+#[tokio::test]
+async fn a_process_without_an_incarnation_opens_and_does_not_seal() {
+    let (mut ring, before) = vault();
+    let sealed = before.seal(&card(), &shop(), transaction(1)).expect("sealed");
+    let vault = Vault::new(ring.process());
+    assert!(vault.unseal(&sealed, &shop(), transaction(1)).is_ok());
+    assert_eq!(vault.seal(&card(), &shop(), transaction(1)), Err(VaultFault::NotReady));
+    assert!(!vault.is_incarnated() && futures::FutureExt::now_or_never(vault.ready()).is_none());
+    vault.incarnate(ring.incarnate());
+    vault.ready().await;
+    assert!(vault.seal(&card(), &shop(), transaction(1)).is_ok());
 
-    // Across the end of the low half, across that of the high half, and at the very end.
-    let nonces = Nonces { start: u64::MAX, used: AtomicU64::new(u64::from(u32::MAX)) };
-    let (last, first) = (nonces.next().expect("one"), nonces.next().expect("one"));
-    assert_eq!(last, [0xff; NONCE_LEN]);
-    assert_eq!(first, [0; NONCE_LEN]);
-    let used_up = Nonces { start: 0, used: AtomicU64::new(u64::MAX) };
-    assert_eq!(used_up.next(), Err(VaultFault::NoncesExhausted));
-    assert_eq!(used_up.next(), Err(VaultFault::NoncesExhausted));
+    let mut empty = Ring::new();
+    let vault = process(&mut empty);
+    assert_eq!(vault.seal(&card(), &shop(), transaction(1)), Err(VaultFault::NotReady));
+    empty.rotate(KeyPurpose::Card);
+    vault.ready().await;
+    assert!(vault.seal(&card(), &shop(), transaction(1)).is_ok());
+}
+
+#[test]
+fn the_first_incarnation_stays_and_its_nonces_end() {
+    let nonces =
+        |incarnation, used| Nonces { incarnation: watch::Sender::new(Some(incarnation)), used: AtomicU64::new(used) };
+    let last = nonces(INCARNATION_MAX, COUNTER_MAX);
+    assert_eq!(last.next(), Ok([0xff; NONCE_LEN]));
+    assert_eq!([last.next(), last.next()], [Err(VaultFault::NoncesExhausted); 2]);
+    assert_eq!(nonces(INCARNATION_MAX + 1, 0).next(), Err(VaultFault::NoncesExhausted));
+    assert_eq!(nonces(1, 2).next(), Ok([0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2]));
+    let (mut ring, vault) = vault();
+    let nonce = |vault: &Vault| vault.seal(&card(), &shop(), transaction(1)).expect("sealed").bytes[..6].to_vec();
+    let own = nonce(&vault);
+    vault.incarnate(ring.incarnate());
+    assert_eq!(nonce(&vault), own);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    /// Processes come and go, keys are rotated, and every one seals at any time: no key sees a nonce twice.
+    #[test]
+    fn no_nonce_is_used_twice_under_one_key(steps in proptest::collection::vec((0..10_u8, 0..5_usize), 1..60)) {
+        let (mut ring, first) = vault();
+        let mut processes = vec![first];
+        let mut seen = BTreeSet::new();
+        for (step, which) in steps {
+            match step {
+                0 => ring.rotate(KeyPurpose::Card),
+                1 => processes.push(process(&mut ring)),
+                2 if processes.len() > 1 => drop(processes.remove(which % processes.len())),
+                _ => {
+                    let vault = &processes[which % processes.len()];
+                    for _ in 0..4 {
+                        let sealed = vault.seal(&card(), &shop(), transaction(1)).expect("sealed");
+                        let nonce = sealed.bytes[..NONCE_LEN].to_vec();
+                        prop_assert!(seen.insert((sealed.key_version, nonce)), "a pair of key and nonce came twice");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_of_one_process_share_no_nonce() {
+    let (_ring, vault) = vault();
+    let sealed = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let nonce = |_| vault.seal(&card(), &shop(), transaction(1)).expect("sealed").bytes[..12].to_vec();
+                    (0..500).map(nonce).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect::<Vec<_>>()
+    });
+    assert_eq!(sealed.iter().collect::<BTreeSet<_>>().len(), sealed.len());
 }
 
 #[test]
 fn a_token_is_stable_and_hides_the_number() {
-    let (directory, vault) = vault();
-    let again = open(directory.path());
+    let (ring, vault) = vault();
+    let again = Vault::new(ring.process());
     assert_eq!(vault.token(&pan(1)), again.token(&pan(1)));
     assert_ne!(vault.token(&pan(1)), vault.token(&pan(2)));
-    let (_other_directory, other) = self::vault();
+    let (_other_ring, other) = self::vault();
     assert_ne!(vault.token(&pan(1)), other.token(&pan(1)));
 }
 
 #[test]
 fn r16_a_fingerprint_covers_every_part() {
-    let (_directory, vault) = vault();
+    let (_ring, vault) = vault();
     let (one, two) = (pan(1), pan(2));
     let merchants = ["SHOP-1", "SHOP-2"].map(|id| MerchantId::parse(id).expect("an id"));
     let terminals = ["T1", "T2"].map(|id| TerminalId::parse(id).expect("an id"));
@@ -203,7 +275,7 @@ fn r16_a_fingerprint_covers_every_part() {
 
 #[test]
 fn r16_a_stored_fingerprint_outlives_a_new_version_of_every_key() {
-    let (directory, before) = vault();
+    let (ring, before) = vault();
     let number = pan(1);
     let parts = FingerprintParts {
         amount: Amount::parse(100).expect("an amount"),
@@ -213,9 +285,9 @@ fn r16_a_stored_fingerprint_outlives_a_new_version_of_every_key() {
     };
     let stored = before.fingerprint(None, &parts).expect("one");
     for purpose in Purpose::ALL {
-        keys::generate_version(directory.path(), purpose, 2).expect("a key");
+        keys::generate_version(ring.directory.path(), purpose, 2).expect("a key");
     }
-    let after = open(directory.path());
+    let after = Vault::new(ring.process());
     assert_eq!(after.fingerprint(Some(stored.key_version), &parts), Ok(stored));
     assert_eq!(after.fingerprint(None, &parts).map(|fingerprint| fingerprint.key_version), Ok(2));
 }

@@ -13,10 +13,7 @@ use switch_proto::gateway::v1 as pb;
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;
-use crate::{
-    outcome::Conversations,
-    security::keys::{self, FileKeys},
-};
+use crate::{outcome::Conversations, security::data_keys::tests::Ring};
 
 /// A way on which everything goes as it is written down beforehand; nothing more is foreseen.
 #[derive(Default)]
@@ -138,6 +135,10 @@ fn gateway() -> Gateway {
         enabled: true,
         merchants: BTreeMap::from([(MerchantId::parse("SHOP-1").expect("an id"), grant)]),
         limits: BTreeMap::new(),
+        requests_per_second: 0,
+        burst: 0,
+        concurrent: 0,
+        require_sealed: false,
     }
 }
 
@@ -164,15 +165,10 @@ fn payment(last: u8) -> pb::AuthorizeRequest {
     }
 }
 
-fn vault() -> Vault {
-    let directory = tempfile::tempdir().expect("a directory");
-    keys::generate(directory.path()).expect("keys");
-    Vault::new(Arc::new(FileKeys::open(directory.path()).expect("keys")), rand::random())
-}
-
 #[test]
 fn r15_what_is_left_of_a_call_tells_one_card_from_another_and_carries_none() {
-    let vault = vault();
+    let ring = Ring::new();
+    let vault = Vault::new(ring.process());
     let left = |ask| AskedKey::of(&gateway(), ask, &vault);
     let paid = |last| left(Ask::Authorize(Box::new(payment(last)))).expect("a payment that can be read");
     assert_eq!(paid(1), paid(1));
@@ -191,7 +187,8 @@ fn r15_what_is_left_of_a_call_tells_one_card_from_another_and_carries_none() {
 
 #[test]
 fn r15_a_void_by_key_and_what_cannot_be_read_leave_nothing_to_ask_after() {
-    let vault = vault();
+    let ring = Ring::new();
+    let vault = Vault::new(ring.process());
     let by = pb::void_request::Original::OriginalRequestId("order-1".into());
     let void = pb::VoidRequest { request_id: "void-1".into(), original: Some(by) };
     assert_eq!(AskedKey::of(&gateway(), Ask::Void(void), &vault), None);
