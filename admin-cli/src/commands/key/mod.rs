@@ -37,7 +37,7 @@ pub(crate) enum Verb {
         /// Wrapping key to encrypt it under, whose file every node must have; without it that of the key before
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
         wrapping: Option<u32>,
-        /// How long gateways may go on using the key before, in whole seconds; without it the configured overlap
+        /// How long gateways may go on using the sealing key before, in whole seconds; without it the configured overlap
         #[arg(long, value_name = "TIME", value_parser = duration)]
         overlap: Option<Duration>,
     },

@@ -259,7 +259,7 @@ static CALLS: AtomicU64 = AtomicU64::new(1 << 63);
 /// Where the key of an operator's call stands.
 const REQUEST_ID: &str = "x-request-id";
 /// The end of an act is carried to whoever leads for longer than any election takes.
-const END_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const END_WITHIN: Duration = Duration::from_secs(30);
 /// An election, with room.
 const LATER: Duration = Duration::from_millis(500);
 /// Records that are read at once.

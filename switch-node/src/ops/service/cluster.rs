@@ -18,7 +18,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     Operators,
-    audit::{Asked, Caller},
+    audit::{Asked, Caller, END_WITHIN},
     author, refusals, reversal, until, within,
 };
 use crate::{
@@ -261,7 +261,8 @@ impl Operators {
             return formed;
         }
         let entry = asked.ended(formed.as_ref().map(|_| Some(self.members_view())));
-        if !self.write(entry, until).await {
+        // Not in what is left of the caller's time: the cluster is there, whoever still waits to hear of it.
+        if !self.write(entry, Instant::now() + END_WITHIN).await {
             tracing::error!(target: "audit", "what came of an operator's act could not be written");
             return formed.and_then(|_| Err(refusals::late()));
         }

@@ -210,7 +210,8 @@ fn record(keyring: &Keyring, key: &DataKey) -> pb::DataKey {
         key_id,
         public_key: key.public.map(|public| public.to_vec()).unwrap_or_default().into(),
         since_unix_ms: unix_ms(key.since),
-        until_unix_ms: key.until.map_or(0, unix_ms),
+        // Card keys are replaced and never leave: what they sealed stays.
+        until_unix_ms: key.until.filter(|_| key.purpose == KeyPurpose::Sealing).map_or(0, unix_ms),
         current: keyring.current(key.purpose).is_some_and(|current| current.version == key.version),
         author: key.author.clone(),
     }
