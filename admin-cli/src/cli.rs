@@ -225,9 +225,11 @@ impl Noun {
             Self::Reversal(verb) => matches!(verb, reversal::Verb::List { .. }),
             Self::Audit(verb) => matches!(verb, audit::Verb::List { .. }),
             Self::Transaction(verb) => !matches!(verb, transaction::Verb::Tail { .. }),
-            Self::Route(route::Verb::Explain(_)) | Self::Diff(_) | Self::Check(_) => true,
+            Self::Route(route::Verb::Explain(_)) | Self::Diff(_) => true,
             Self::Leader(_)
             | Self::Node(_)
+            // It is asked once, by a monitor that asks again.
+            | Self::Check(_)
             | Self::Apply(_)
             | Self::Pki(_)
             | Self::Snapshot(_)

@@ -55,6 +55,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if let cli::Noun::Check(args) = cli.noun {
+        if cli.global.watch.is_some() {
+            let _ = writeln!(io::stderr(), "error: --watch is not for check: a monitor asks again by itself");
+            return end(&commands::check::misused());
+        }
         return check(cli.global, &args);
     }
     let (output, is_coloured) = (cli.global.output, talk::is_coloured(no_color, &io::stderr()));

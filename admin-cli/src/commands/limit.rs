@@ -73,7 +73,7 @@ pub(super) async fn carry_out(global: &Global, verb: &Verb) -> Result<Sheet, Fai
     let read = directory::read(&Session::new(global)?).await?;
     let version = read.version;
     let gateways: Vec<Gateway> = read.gateways.into_iter().map(Gateway::from).collect();
-    let (gateway, words) = match verb {
+    let (gateway, words, lifts) = match verb {
         Verb::List { gateway } => {
             let of = |one: &&Gateway| gateway.as_ref().is_none_or(|id| one.gateway_id == *id);
             return Ok(sheet(
@@ -99,7 +99,9 @@ pub(super) async fn carry_out(global: &Global, verb: &Verb) -> Result<Sheet, Fai
             );
             gateway.limits.retain(|known| known.currency_code != which.currency);
             gateway.limits.push(limit);
-            (gateway, words)
+            let lifts = lifted(before.per_operation_minor_units, per_operation_minor_units)
+                || lifted(before.per_day_minor_units, per_day_minor_units);
+            (gateway, words, lifts.then_some(which))
         }
         Verb::Disable(which) => {
             let mut gateway = of(&gateways, which)?;
@@ -110,23 +112,30 @@ pub(super) async fn carry_out(global: &Global, verb: &Verb) -> Result<Sheet, Fai
             (
                 gateway,
                 format!("gateway {} is not limited in {} until its limit is set again", which.gateway, which.currency),
+                Some(which),
             )
         }
         Verb::Remove(which) => {
             let mut gateway = of(&gateways, which)?;
             one(&gateway, which)?;
             gateway.limits.retain(|known| known.currency_code != which.currency);
-            (gateway, format!("gateway {} is not limited in {} any more", which.gateway, which.currency))
+            let words = format!("gateway {} is not limited in {} any more", which.gateway, which.currency);
+            (gateway, words, Some(which))
         }
     };
     if let Some(plan) = plan(global, &words) {
         return Ok(plan);
     }
     // Money is no longer held back: that is asked for twice.
-    if let Verb::Remove(which) | Verb::Disable(which) = verb {
+    if let Some(which) = lifts {
         confirm(global, &words, &format!("{}/{}", which.gateway, which.currency)).await?;
     }
     directory::write(&Session::new(global)?, version, vec![Change::PutGateway(gateway)]).await
+}
+
+/// True where an amount that was limited no longer is.
+fn lifted(before: i64, now: i64) -> bool {
+    before > 0 && now == 0
 }
 
 fn of(gateways: &[Gateway], which: &Which) -> Result<Gateway, Failure> {

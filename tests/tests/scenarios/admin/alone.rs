@@ -39,7 +39,13 @@ async fn a_check_that_learns_nothing_is_unknown_and_never_critical() -> anyhow::
     let folder = tempfile::tempdir()?;
     let operator = Operator::alone(folder.path())?;
     // No context, then nobody there, then a command line that cannot be read.
-    for line in [&["check"][..], &["check", "--context", "here"], &["check", "--format", "xml"], &["check", "now"]] {
+    for line in [
+        &["check"][..],
+        &["check", "--context", "here"],
+        &["check", "--format", "xml"],
+        &["check", "now"],
+        &["check", "--watch"],
+    ] {
         let ran = operator.ends(3, line).await?;
         ensure!(ran.out.starts_with("PAYSWITCH UNKNOWN - ") && ran.out.lines().count() == 1, "{line:?}: {ran:?}");
     }
