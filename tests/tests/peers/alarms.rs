@@ -13,7 +13,7 @@ use switch_proto::gateway::v1::Decision;
 use switch_tests::{
     harness::Cluster,
     sandbox::cards,
-    stage::{decision, payment},
+    stage::{self, decision, payment},
 };
 
 use crate::{
@@ -114,6 +114,7 @@ async fn alarms_and_dashboards_ask_only_for_what_is_measured() -> anyhow::Result
 /// What a node shows is what Prometheus's own reader of it has nothing to say about: names, units, kinds, help.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_finds_no_fault_with_the_page_of_a_running_node() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
     let cluster = Cluster::three().with_sandbox().start().await?;
     let paid = cluster.gateway("shop").authorize(payment("paid", cards::APPROVED_VISA, 1_000)).await?;
     assert_eq!(decision(&paid), Decision::Approved);

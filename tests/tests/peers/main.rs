@@ -12,7 +12,7 @@ mod tool;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use switch_tests::harness::Cluster;
+use switch_tests::{harness::Cluster, stage};
 
 use tool::{PYTHON, Tool, root, said};
 
@@ -24,6 +24,7 @@ const HPKE: Tool = Tool { program: "python3", install: "pip install grpcio grpci
 async fn the_readmes_gateway_pays_repeats_captures_refunds_and_reads_on_another_node() -> anyhow::Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     let (script, promised) = (block(&readme, "python", 0)?, block(&readme, "text", 1)?);
+    let _turn = stage::turn().await;
     let cluster = Cluster::three().with_sandbox().start().await?;
     cluster.context().write()?;
     let stubs = stubs(cluster.folder()).await?;
@@ -40,6 +41,7 @@ async fn the_readmes_gateway_pays_repeats_captures_refunds_and_reads_on_another_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_implementation_of_hpke_seals_is_opened_in_its_own_place_only() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
     let cluster = Cluster::three().with_sandbox().start().await?;
     cluster.context().write()?;
     let stubs = stubs(cluster.folder()).await?;

@@ -335,7 +335,6 @@ async fn bad_follow_ups_and_reads_get_their_errors_and_cost_the_journal_nothing(
     cluster.judge().await.map(drop)
 }
 
-/// TLS 1.3 lets a client finish first: what the door thinks of its certificate is the first thing it reads.
 /// The most merchants that a gateway may have, each with some terminals: no leader could put that into one entry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_directory_that_no_entry_holds_is_refused_in_bytes_and_costs_the_journal_nothing()
@@ -363,6 +362,7 @@ async fn a_change_of_the_directory_that_no_entry_holds_is_refused_in_bytes_and_c
     cluster.judge().await.map(drop)
 }
 
+/// TLS 1.3 lets a client finish first: what the door thinks of its certificate is the first thing it reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_stranger_is_turned_away_at_the_door_with_its_own_alert() -> anyhow::Result<()> {
     let _turn = stage::turn().await;

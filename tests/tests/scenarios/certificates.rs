@@ -85,7 +85,7 @@ async fn replaced_under_load(cluster: Builder) -> anyhow::Result<()> {
         assert!(used.count() == 4 && least >= f64::from(rounds), "{reloads:?} after {rounds} rounds");
     }
     let counts = load.end().await?.counts();
-    eprintln!("{rounds} replacements of every certificate in {:?}: {counts:?}", begun.elapsed());
+    println!("{rounds} replacements of every certificate in {:?}: {counts:?}", begun.elapsed());
     assert_eq!(counts.approved, counts.begun, "every payment is approved: {counts:?}");
     let failed: Vec<_> =
         cluster.history().calls().into_iter().filter(|call| !matches!(call.outcome, Outcome::Ok { .. })).collect();

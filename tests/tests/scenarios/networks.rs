@@ -51,7 +51,8 @@ async fn r17_what_did_not_leave_goes_to_the_other_network_and_with_both_away_not
 #[tokio::test(flavor = "multi_thread")]
 async fn r3_what_is_forwarded_to_a_node_that_does_not_lead_is_decided_by_nobody() -> anyhow::Result<()> {
     let _turn = stage::turn().await;
-    let cluster = stage::three().start().await?;
+    // Slow elections: who leads stays the leader.
+    let cluster = stage::three().election_ms(250, 3000, 5000).start().await?;
     let paid = stage::payment("order-1", cards::APPROVED_VISA, 500);
     let told = cluster.gateway("shop").authorize(paid.clone()).await?;
     ensure!(stage::decision(&told) == Decision::Approved, "{told:?}");

@@ -82,7 +82,7 @@ async fn limits_hold_across_the_cluster_change_while_it_runs_and_are_told_with_w
         .directory(|directory| limit_calls(directory, PER_SECOND))
         .start()
         .await?;
-    let conduct = Conduct { slow_ms: 5_000, ..Conduct::default() };
+    let conduct = Conduct { slow_ms: 8_000, ..Conduct::default() };
     cluster.networks().conduct(None, conduct).await?;
     let before = (cluster.leader().await, processes(&cluster));
 
@@ -136,7 +136,7 @@ async fn what_is_refused_or_shed_costs_no_journal_a_byte() -> anyhow::Result<()>
         })
         .start()
         .await?;
-    cluster.networks().conduct(None, Conduct { slow_ms: 20_000, ..Conduct::default() }).await?;
+    cluster.networks().conduct(None, Conduct { slow_ms: 28_000, ..Conduct::default() }).await?;
     let before = cluster.leader().await.context("nobody leads")?;
 
     // The shop has its one payment under way, and is refused more.

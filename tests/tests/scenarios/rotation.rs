@@ -105,10 +105,12 @@ async fn keys_rotated_under_load_with_a_kill_in_the_middle_open_everything_and_r
         found.add_log(&keys, node).with_context(|| format!("log of node {}", node.number()))?;
     }
     println!("{} rotations, {found:?}", versions.len());
-    let sealing = found.keys.len();
-    assert!(sealing >= versions.len(), "payments were sealed under {:?} of {versions:?}", found.keys);
+    assert!(found.keys.len() >= versions.len(), "payments were sealed under {:?} of {versions:?}", found.keys);
     // In a table, in its snapshot and in a log, on each of three disks, and of each purpose as many.
-    assert!(found.wrapped >= 3 * 3 * versions.len() && found.sealed > 3 * 3 * 100, "too little was found: {found:?}");
+    assert!(
+        found.wrapped >= 2 * 3 * 3 * versions.len() && found.sealed > 3 * 3 * 100,
+        "too little was found: {found:?}"
+    );
     cluster.close().await
 }
 
