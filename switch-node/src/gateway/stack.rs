@@ -182,7 +182,7 @@ pub(super) fn of_flow(error: FlowError) -> GatewayError {
         FlowError::InProgress => GatewayError::RequestInProgress,
         FlowError::DeadlineTooShort { left_ms, needed_ms } => GatewayError::DeadlineTooShort { left_ms, needed_ms },
         FlowError::Overloaded(_) | FlowError::NoRoom => {
-            // The key was looked for before there was need of room, and is new.
+            // Nothing of this call was begun. Where it asks a network, its key was looked for before, and is new.
             GatewayError::Overloaded { retry_after: std::time::Duration::from_millis(100), sent: Sent::NotSent }
         }
         FlowError::DiskReserve => GatewayError::Unavailable(Unavailable::DiskReserve),

@@ -132,7 +132,7 @@ pub const METRICS: &[Metric] = &[
     Metric { name: DOOR_CONNECTIONS, kind: Kind::Gauge, unit: Unit::Count, meaning: "Connections whose other side is known, by door" },
     Metric { name: DOOR_REFUSED, kind: Kind::Counter, unit: Unit::Count, meaning: "Connections that were refused, by door and why: no room, late, handshake, stranger, or socket" },
     Metric { name: CERTIFICATE_EXPIRES, kind: Kind::Gauge, unit: Unit::Seconds, meaning: "Seconds until what a file holds ends, by plane and file: this node's certificate, the first of the roots, the first of the revocation lists; below 0 once it has" },
-    Metric { name: TLS_RELOADS, kind: Kind::Counter, unit: Unit::Count, meaning: "Changes of TLS files that were noticed, by plane and result: used, or refused and the old ones kept" },
+    Metric { name: TLS_RELOADS, kind: Kind::Counter, unit: Unit::Count, meaning: "Changes of TLS files that were noticed, by plane and result: used, or refused, where at least one file is not taken and what it was to replace is kept" },
     Metric { name: TLS_CUT, kind: Kind::Counter, unit: Unit::Count, meaning: "Open connections that were cut, by plane and why: revoked, expired, or untrusted" },
     Metric { name: OPERATIONS, kind: Kind::Counter, unit: Unit::Count, meaning: "Operations that a conversation with networks decided, by method, outcome, who decided, and the network asked last; a repeated key is not counted again" },
     Metric { name: COMMIT, kind: Kind::Histogram(Scale::FineSeconds), unit: Unit::Seconds, meaning: "Time from a proposal to its apply on the leader" },
