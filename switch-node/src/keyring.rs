@@ -133,12 +133,8 @@ impl Keeper {
         loop {
             reigns.borrow_and_update();
             keyring.borrow_and_update();
-            let fault = self.keys.open_all().err();
-            if let Some(error) = fault {
-                tracing::error!(%error, "a data key of the cluster does not open on this node; bring its wrapping key");
-            }
-            self.journal.group().declare(self.holdings(fault));
-            self.fault.send_if_modified(|known| std::mem::replace(known, fault) != fault);
+            let holdings = self.open();
+            self.journal.group().declare(holdings);
             let pause = self.tend().await;
             tokio::select! {
                 biased;
@@ -149,10 +145,22 @@ impl Keeper {
         }
     }
 
-    /// What this node says that it has, to other nodes that ask.
-    fn holdings(&self, fault: Option<KeyFault>) -> Vec<String> {
-        let whole = fault.is_none().then(|| WHOLE.to_owned());
-        self.keys.held().into_iter().chain(whole).collect()
+    /// Opens every data key; gives what this node may say that it has, to other nodes that ask. One to which no key came yet, such
+    /// as one that has only just joined, does not say that all open.
+    fn open(&self) -> Vec<String> {
+        // Looked at before: a key that comes meanwhile is not said to be open until the next look.
+        let is_empty = self.keys.keyring().keys.is_empty();
+        let fault = self.keys.open_all().err();
+        if let Some(error) = fault {
+            tracing::error!(%error, "a data key of the cluster does not open on this node; bring its wrapping key");
+        }
+        self.fault.send_if_modified(|known| std::mem::replace(known, fault) != fault);
+        let keyring = match fault {
+            Some(_) => Some(SHUT),
+            None if is_empty => None,
+            None => Some(WHOLE),
+        };
+        self.keys.held().into_iter().chain(keyring.map(str::to_owned)).collect()
     }
 
     /// Does what the leader owes the keyring; gives the time after which to look again. What fails holds nothing else up.
@@ -205,8 +213,10 @@ fn pause_after(step: Result<(), RotateFault>) -> Duration {
     }
 }
 
-/// What a node says that it has while every data key of the cluster opens on it.
+/// What a node says that it has while the cluster has data keys, as far as it knows, and every one opens on it.
 pub const WHOLE: &str = "keyring";
+/// What a node says while a data key of the cluster does not open on it.
+pub const SHUT: &str = "keyring-shut";
 
 /// How often the leader looks whether a period is over.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

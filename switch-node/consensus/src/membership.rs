@@ -350,22 +350,41 @@ pub struct Formation {
 /// group runs. Ends with an error only if an operator must act.
 pub async fn form_or_join(group: Group, formation: Formation) -> Result<(), FormationError> {
     let inner = group.inner.clone();
-    let mut shown = None;
+    let mut told = Told::default();
     loop {
         let step = if is_member(&group) { attend(&group, &formation).await } else { enter(&group, &formation).await };
-        match step {
-            Ok(state) if shown != Some(state) => {
-                tracing::info!(%state, "cluster formation");
-                shown = Some(state);
-            }
-            Ok(_) => {}
+        let step = match step {
+            Ok(state) => Ok(state),
+            Err(Attempt::Later(hindrance)) => Err(hindrance),
             Err(Attempt::Final(error)) => return Err(error),
-            Err(Attempt::Later(error)) => tracing::info!(%error, "cluster formation will be tried again"),
+        };
+        if told.is_news(&step) {
+            match step {
+                Ok(state) => tracing::info!(%state, "cluster formation"),
+                Err(hindrance) => {
+                    tracing::warn!(%hindrance, "cluster formation is held up, and is tried again and again");
+                }
+            }
         }
         if inner.metrics.borrow_watched().running_state.is_err() {
             return Ok(()); // the group has ended
         }
         tokio::time::sleep(limits::FORM_PAUSE).await;
+    }
+}
+
+/// What the log was told last of a formation that is looked at twice a second: how far it is, or what holds it up.
+#[derive(Default)]
+pub(crate) struct Told(Option<Result<&'static str, String>>);
+
+impl Told {
+    /// True where it is not what was told last.
+    pub(crate) fn is_news(&mut self, step: &Result<&'static str, String>) -> bool {
+        let is_news = self.0.as_ref() != Some(step);
+        if is_news {
+            self.0 = Some(step.clone());
+        }
+        is_news
     }
 }
 

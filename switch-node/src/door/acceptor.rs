@@ -37,11 +37,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Http2Limits,
     peer::{PeerIdentity, Principal, Realm, Role, Unrecognized},
-    seldom::Seldom,
 };
 use crate::{
     security::tls::{TlsMaterial, connector::Wire, live::Guarded},
-    telemetry::{self, Refused},
+    telemetry::{self, Refused, seldom::Seldom},
 };
 use census::{Census, Seat, host};
 pub use connection::Connection;

@@ -25,9 +25,8 @@ use tower_service::Service;
 use super::{
     access,
     peer::{PeerIdentity, Role},
-    seldom::Seldom,
 };
-use crate::telemetry::{self, Rpc};
+use crate::telemetry::{self, Rpc, seldom::Seldom};
 
 /// Puts [`Count`] around a service.
 #[derive(Clone)]

@@ -13,7 +13,6 @@ pub mod count;
 pub mod deadline;
 pub mod peer;
 pub mod refusal;
-pub mod seldom;
 pub mod trace;
 
 use std::time::Duration;

@@ -185,6 +185,8 @@ impl GatewayError {
     fn sent(&self) -> Option<Sent> {
         match self {
             Self::OutcomeUnknown | Self::RequestInProgress => Some(Sent::Unknown),
+            // The key that is missing may be what a known request would have been compared with.
+            Self::Unavailable(Unavailable::KeyMissing) => Some(Sent::Unknown),
             Self::Unresolved(sent) | Self::Overloaded { sent, .. } | Self::RateExceeded { sent, .. } => Some(*sent),
             Self::Refused(refusal) => Some(sent_of_refused(refusal)),
             Self::BadRequest(_)
@@ -193,7 +195,7 @@ impl GatewayError {
             | Self::DeadlineTooShort { .. }
             | Self::DeadlineExceeded
             | Self::NotLeader
-            | Self::Unavailable(_)
+            | Self::Unavailable(Unavailable::Starting | Unavailable::Behind | Unavailable::DiskReserve)
             | Self::Draining
             | Self::UnknownPrincipal
             | Self::TooLarge { .. }

@@ -166,6 +166,23 @@ async fn r7_what_cannot_be_made_holds_nothing_else_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r7_a_node_says_that_every_key_opens_once_there_are_some_and_they_do() {
+    let alone = Alone::leading().await;
+    let (keeper, behind) = (alone.keeper(), alone.keeper());
+    let wrapping = keeper.keys.held();
+    assert_eq!(keeper.open(), wrapping, "no key came here yet");
+    assert_eq!(*keeper.watch_fault().borrow(), None, "and none is missed");
+    keeper.tend().await;
+    assert_eq!(keeper.open(), [wrapping.clone(), vec![WHOLE.to_owned()]].concat());
+
+    keys::generate_version(alone.files.path(), Purpose::Wrapping, 2).expect("a key");
+    let asked = Asked { wrapping_version: 2, ..Asked::default() };
+    assert_eq!(alone.keeper().rotate(KeyPurpose::Card, asked).await, Ok(2));
+    assert_eq!(behind.open(), [wrapping, vec![SHUT.to_owned()]].concat(), "one key does not open");
+    assert_eq!(*behind.watch_fault().borrow(), Some(KeyFault::UnknownVersion(Purpose::Wrapping, 2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn r7_two_that_tend_at_once_make_one_key() {
     let alone = Alone::leading().await;
     let (one, other) = (alone.keeper(), alone.keeper());

@@ -93,13 +93,21 @@ fn broken(status: &Status) -> ConnectFault {
 }
 
 fn causes(fault: &(dyn Error + 'static)) -> String {
-    let mut text = fault.to_string();
+    let mut text = own_words(fault);
     let mut cause = fault.source();
     while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
+        text = format!("{text}: {}", own_words(deeper));
         cause = deeper.source();
     }
     text
+}
+
+/// What an error says, without what the network wrote into its last frame: h2 repeats it.
+fn own_words(fault: &(dyn Error + 'static)) -> String {
+    match fault.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+        Some(reason) => reason.to_string(),
+        None => fault.to_string(),
+    }
 }
 
 /// Protobuf both ways. Written out because the generated one drops messages unwiped, and ends the stream at the first one

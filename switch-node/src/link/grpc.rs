@@ -37,6 +37,7 @@ use super::{
     session::{Heard, Session},
     settings::Settings,
     stack::{Call, Current, Handed, Place, Stack, Window, stack},
+    unconnected::Unconnected,
 };
 
 /// What all links of a node share.
@@ -58,6 +59,7 @@ pub(super) struct GrpcLink {
     requests: Arc<Window>,
     lanes: Arc<Window>,
     stack: Stack,
+    unconnected: Unconnected,
     /// Set once to the time until which requests may end: the link stops then.
     stop: watch::Sender<Option<Instant>>,
     stopped: CancellationToken,
@@ -79,6 +81,7 @@ impl GrpcLink {
             requests,
             lanes,
             stack,
+            unconnected: Unconnected::default(),
             stop: watch::Sender::new(None),
             stopped: CancellationToken::new(),
         })
@@ -180,14 +183,16 @@ impl GrpcLink {
         let inbound = match opened {
             Ok(Ok(inbound)) => inbound,
             Ok(Err(fault)) => {
-                tracing::debug!(link = %self.record.id, %fault, "no connection");
+                self.unconnected.failed(&self.record.id, fault.to_string());
                 return Duration::ZERO;
             }
             Err(_) => {
-                tracing::debug!(link = %self.record.id, after = ?settings.connect_timeout, "no connection in time");
+                let reason = format!("none within {:?}", settings.connect_timeout);
+                self.unconnected.failed(&self.record.id, reason);
                 return Duration::ZERO;
             }
         };
+        self.unconnected.connected();
         let mut health = Health::new(settings.clone(), Instant::now());
         health.opened(Instant::now());
         self.current.store(Some(Arc::clone(&session)));

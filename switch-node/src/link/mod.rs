@@ -32,6 +32,7 @@ mod settings;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod unconnected;
 
 use std::time::Duration;
 

@@ -114,7 +114,25 @@ impl DataKeys {
 
     /// The wrapping keys of this node, by name.
     pub fn held(&self) -> Vec<String> {
-        self.store.versions(Purpose::Wrapping).into_iter().map(wrapping_name).collect()
+        let versions = self.store.versions(Purpose::Wrapping).into_iter();
+        versions.filter_map(|version| self.wrapping_name(version).ok()).collect()
+    }
+
+    /// The name of a wrapping key among nodes: its file's, and the check value of what is in it, `wrapping-2:1f0c55a9`. Nodes whose
+    /// files of one version hold different keys have different names for them.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    pub fn wrapping_name(&self, version: u32) -> Result<String, KeyFault> {
+        Ok(format!("{}:{:08x}", wrapping_file(version), self.store.check_value(version)?))
+    }
+
+    /// A wrapping key of this node, and the other one that stands in its place among those that another node has; both by name.
+    pub fn contradicted(&self, theirs: &[String]) -> Option<(String, String)> {
+        self.held().into_iter().find_map(|own| {
+            let other = another_of(&own, theirs)?.to_owned();
+            Some((own, other))
+        })
     }
 
     fn open(&self, keyring: &Keyring, purpose: KeyPurpose, version: u32) -> Result<DataKeyBytes, KeyFault> {
@@ -155,9 +173,17 @@ impl DataKeys {
     }
 }
 
-/// The name of a wrapping key.
+/// The name, among these, of another key of the same version.
 #[must_use]
-pub fn wrapping_name(version: u32) -> String {
+pub fn another_of<'a>(name: &str, among: &'a [String]) -> Option<&'a str> {
+    let (file, check_value) = name.split_once(':')?;
+    let is_other = |other: &&str| other.split_once(':').is_some_and(|(of, value)| of == file && value != check_value);
+    among.iter().map(String::as_str).find(is_other)
+}
+
+/// The name of a wrapping key's file, without its end.
+#[must_use]
+pub fn wrapping_file(version: u32) -> String {
     format!("{}-{version}", Purpose::Wrapping)
 }
 
@@ -273,12 +299,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_node_names_the_wrapping_keys_that_it_has() {
-        let ring = Ring::new();
+    fn r7_a_node_names_the_wrapping_keys_that_it_has_by_version_and_content() {
+        let (ring, elsewhere) = (Ring::new(), Ring::new());
         let behind = ring.process();
         keys::generate_version(ring.directory.path(), Purpose::Wrapping, 2).expect("a key");
-        assert_eq!(behind.held(), ["wrapping-1"]);
-        assert_eq!(ring.process().held(), ["wrapping-1", "wrapping-2"]);
+        let ahead = ring.process();
+        let files = |keys: &DataKeys| {
+            keys.held().iter().map(|name| name.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (files(&behind), files(&ahead)),
+            (vec!["wrapping-1".into()], vec!["wrapping-1".into(), "wrapping-2".into()])
+        );
+        assert_eq!(behind.held()[0], ahead.held()[0], "one file has one name on every node");
+        assert_eq!((behind.contradicted(&ahead.held()), ahead.contradicted(&behind.held())), (None, None));
+
+        let other = elsewhere.process();
+        assert_eq!(files(&other), files(&behind));
+        let both = (behind.held().remove(0), other.held().remove(0));
+        assert_ne!(both.0, both.1, "the files have one name and different keys in them");
+        assert_eq!(behind.contradicted(&other.held()), Some(both));
     }
 
     #[test]

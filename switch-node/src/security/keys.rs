@@ -64,6 +64,12 @@ pub trait KeyStore: Send + Sync {
     /// Every version, the oldest first.
     fn versions(&self, purpose: Purpose) -> Vec<u32>;
 
+    /// Tells a [`Purpose::Wrapping`] key from another of the same version. Nothing of the key can be learnt from it.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    fn check_value(&self, version: u32) -> Result<u32, KeyFault>;
+
     /// Encrypts a data key under a [`Purpose::Wrapping`] key. What comes out differs each time, and opens with the same
     /// associated data only.
     ///
@@ -162,9 +168,24 @@ pub enum KeyFileFault {
 /// Keys out of a directory of files. Has no `Debug`: nothing may print it. What is read is wiped; the expanded keys stay
 /// in the memory of ring, which wipes nothing, until the process ends.
 pub struct FileKeys {
-    wrapping: BTreeMap<u32, LessSafeKey>,
+    wrapping: BTreeMap<u32, WrappingKey>,
     token: BTreeMap<u32, hmac::Key>,
     fingerprint: BTreeMap<u32, hmac::Key>,
+}
+
+struct WrappingKey {
+    key: LessSafeKey,
+    check_value: u32,
+}
+
+impl WrappingKey {
+    fn new(bytes: &DataKeyBytes) -> Option<Self> {
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes[..]).ok()?);
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes[..]), CHECK_VALUE);
+        // Far too short to be a card number, also where all its digits happen to be decimal.
+        let check_value = u32::from_be_bytes(*tag.as_ref().first_chunk()?);
+        Some(Self { key, check_value })
+    }
 }
 
 impl FileKeys {
@@ -185,9 +206,8 @@ impl FileKeys {
             }
             match purpose {
                 Purpose::Wrapping => {
-                    let key =
-                        UnboundKey::new(&AES_256_GCM, &bytes[..]).map_err(|_| KeyFileFault::Form(path.clone()))?;
-                    keys.wrapping.insert(version, LessSafeKey::new(key));
+                    let key = WrappingKey::new(&bytes).ok_or_else(|| KeyFileFault::Form(path.clone()))?;
+                    keys.wrapping.insert(version, key);
                 }
                 Purpose::Token => {
                     keys.token.insert(version, hmac::Key::new(hmac::HMAC_SHA256, &bytes[..]));
@@ -206,7 +226,7 @@ impl FileKeys {
         Ok(keys)
     }
 
-    fn wrapping(&self, version: u32) -> Result<&LessSafeKey, KeyFault> {
+    fn wrapping(&self, version: u32) -> Result<&WrappingKey, KeyFault> {
         self.wrapping.get(&version).ok_or(KeyFault::UnknownVersion(Purpose::Wrapping, version))
     }
 }
@@ -224,13 +244,17 @@ impl KeyStore for FileKeys {
         }
     }
 
+    fn check_value(&self, version: u32) -> Result<u32, KeyFault> {
+        Ok(self.wrapping(version)?.check_value)
+    }
+
     fn wrap(&self, version: u32, associated: &[u8], key: &DataKeyBytes) -> Result<Vec<u8>, KeyFault> {
         // Random: a wrapping key encrypts a few thousand data keys in its life, far from the 2^32 that random nonces allow.
         let mut wrapped = vec![0; NONCE_LEN];
         SystemRandom::new().fill(&mut wrapped).map_err(|_| KeyFault::Failed)?;
         let nonce = Nonce::try_assume_unique_for_key(&wrapped).map_err(|_| KeyFault::Failed)?;
         let mut text = key.clone();
-        let tag = self.wrapping(version)?.seal_in_place_separate_tag(nonce, Aad::from(associated), &mut text[..]);
+        let tag = self.wrapping(version)?.key.seal_in_place_separate_tag(nonce, Aad::from(associated), &mut text[..]);
         wrapped.extend_from_slice(&text[..]);
         wrapped.extend_from_slice(tag.map_err(|_| KeyFault::Failed)?.as_ref());
         Ok(wrapped)
@@ -240,7 +264,7 @@ impl KeyStore for FileKeys {
         let (nonce, text) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or(KeyFault::Forged)?;
         let mut text = Zeroizing::new(text.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self.wrapping(version)?.open_in_place(nonce, Aad::from(associated), &mut text);
+        let opened = self.wrapping(version)?.key.open_in_place(nonce, Aad::from(associated), &mut text);
         let opened: &[u8] = opened.map_err(|_| KeyFault::Forged)?;
         opened.try_into().map(Zeroizing::new).map_err(|_| KeyFault::Forged)
     }
@@ -347,6 +371,8 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 const NONCE_LEN: usize = 12;
+/// What check values are the HMAC of: nothing else is authenticated with a wrapping key.
+const CHECK_VALUE: &[u8] = b"payswitch check value of a wrapping key 1";
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
@@ -455,6 +481,24 @@ mod tests {
             assert_eq!(opened(1, b"here", &flipped).err(), Some(KeyFault::Forged), "byte {place}");
             assert_eq!(opened(1, b"here", &wrapped[..place]).err(), Some(KeyFault::Forged), "{place} bytes");
         }
+    }
+
+    #[test]
+    fn r7_a_check_value_is_that_of_the_key_and_of_no_other() {
+        let directory = generated();
+        generate_version(directory.path(), Purpose::Wrapping, 2).expect("a key");
+        let path = directory.path().join("wrapping-1.key");
+        let key = fs::read_to_string(&path).expect("a key");
+        let of = |version| FileKeys::open(directory.path()).expect("keys").check_value(version);
+        let before = of(1).expect("a check value");
+        assert_eq!(of(1), Ok(before), "every process has the same");
+        assert_ne!(of(2), Ok(before));
+        assert_eq!(of(3), Err(KeyFault::UnknownVersion(Purpose::Wrapping, 3)));
+        assert!(!key.contains(&format!("{before:08x}")), "it shows a part of the key");
+
+        let other: String = key.chars().rev().collect();
+        fs::write(&path, other.trim_start()).expect("ours");
+        assert_ne!(of(1), Ok(before), "another key under the same version");
     }
 
     #[test]

@@ -47,6 +47,15 @@ pub enum TlsEvent<'a> {
     Severed(Severed),
 }
 
+/// What a look at the files came to. Both where some of them are used and another cannot be.
+#[derive(Debug, Default)]
+pub struct Reload {
+    /// New files are in use.
+    pub changed: bool,
+    /// The first new file that cannot be used. What it was to replace stays in use.
+    pub fault: Option<TlsFault>,
+}
+
 /// Sees every event, on the thread where it happens; must not block.
 pub type TlsObserver = Arc<dyn Fn(&'static str, &TlsEvent<'_>) + Send + Sync>;
 
@@ -159,33 +168,33 @@ impl TlsMaterial {
     }
 
     /// Re-reads the files and, if their content changed, uses it and verifies every live connection again.
-    /// `Ok(false)`: nothing changed. Blocks for file reads and signatures.
-    ///
-    /// # Errors
-    /// The first file that cannot be used. What it was to replace stays in use; what else is new is used.
-    pub fn reload(&self) -> Result<bool, TlsFault> {
+    /// Blocks for file reads and signatures.
+    pub fn reload(&self) -> Reload {
         let content = Content::read(&self.files);
         let (digest, current) = (content.digest, self.current.load_full());
         if current.digest == Some(digest) {
             *self.refused.lock() = None;
-            return Ok(false);
+            return Reload::default();
         }
         let now = SystemTime::now();
-        let (parts, fault) = content.parts(&self.files, Some(&current.parts), now)?;
-        if fault.is_none() || !parts.same_as(&current.parts) {
+        let (parts, fault) = match content.parts(&self.files, Some(&current.parts), now) {
+            Ok(taken) => taken,
+            Err(fault) => return Reload { changed: false, fault: Some(fault) },
+        };
+        let changed = fault.is_none() || !parts.same_as(&current.parts);
+        if changed {
             let generation = current.generation.wrapping_add(1);
-            let configuration = parts.configure(&self.files, generation, fault.is_none().then_some(digest))?;
-            self.current.store(Arc::new(configuration));
+            match parts.configure(&self.files, generation, fault.is_none().then_some(digest)) {
+                Ok(configuration) => self.current.store(Arc::new(configuration)),
+                Err(fault) => return Reload { changed: false, fault: Some(fault) },
+            }
             // Connections that registered before the store are seen here, later ones see the new generation themselves.
             self.verify_live(now);
         }
-        match fault {
-            Some(fault) => Err(fault),
-            None => {
-                *self.refused.lock() = None;
-                Ok(true)
-            }
+        if fault.is_none() {
+            *self.refused.lock() = None;
         }
+        Reload { changed, fault }
     }
 
     /// Keeps the material fresh until `shutdown`: looks at the files when their folders change and every `poll`,
@@ -213,13 +222,13 @@ impl TlsMaterial {
 
     /// One round of [`Self::watch`].
     pub(crate) fn refresh(&self) {
-        match self.reload() {
-            Ok(true) => {
-                tracing::info!(plane = self.plane, serial = %self.serial(), "TLS material reloaded");
-                (self.observer)(self.plane, &TlsEvent::Reloaded);
-            }
-            Ok(false) => {}
-            Err(fault) => self.refuse(&fault),
+        let Reload { changed, fault } = self.reload();
+        if changed {
+            tracing::info!(plane = self.plane, serial = %self.serial(), "TLS material reloaded");
+            (self.observer)(self.plane, &TlsEvent::Reloaded);
+        }
+        if let Some(fault) = fault {
+            self.refuse(&fault);
         }
         self.cut_expired(SystemTime::now());
     }

@@ -5,6 +5,7 @@
 //! the series before.
 
 mod log;
+pub mod seldom;
 mod traces;
 mod wire;
 

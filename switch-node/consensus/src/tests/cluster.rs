@@ -33,6 +33,8 @@ pub(super) struct Net {
     cut: Arc<Mutex<BTreeSet<String>>>,
     /// Calls that did not get through.
     pub(super) lost: Arc<AtomicU64>,
+    /// Answers that nodes gave to who they are.
+    pub(super) probed: Arc<AtomicU64>,
 }
 
 impl Net {
@@ -123,7 +125,9 @@ impl PeerWire for Direct {
     }
 
     async fn probe(&self, address: &str, request: wire::ProbeRequest) -> Result<wire::ProbeResponse, PeerError> {
-        self.to(address)?.probe(request).await
+        let answer = self.to(address)?.probe(request).await;
+        self.net.probed.fetch_add(1, Ordering::Relaxed);
+        answer
     }
 
     async fn join(&self, address: &str, request: wire::JoinRequest) -> Result<wire::JoinResponse, PeerError> {

@@ -1,7 +1,22 @@
 //! What nodes must have in common before they become a cluster.
 
+use std::sync::atomic::Ordering;
+
 use super::cluster::{Net, Node, THREE, complete, until};
-use crate::limits;
+use crate::membership::Told;
+
+#[test]
+fn what_holds_a_formation_up_is_told_when_it_changes() {
+    let mut told = Told::default();
+    let mut news = |step: Result<&'static str, &str>| told.is_news(&step.map_err(str::to_owned));
+    assert!(news(Ok("waiting")));
+    assert!(!news(Ok("waiting")));
+    assert!(news(Err("a key is missing")));
+    assert!(!news(Err("a key is missing")));
+    assert!(news(Err("two keys are missing")));
+    assert!(news(Ok("waiting")), "nothing holds it up any more");
+    assert!(news(Err("two keys are missing")), "it does again");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_cluster_is_made_of_nodes_that_have_not_the_same() {
@@ -17,7 +32,9 @@ async fn no_cluster_is_made_of_nodes_that_have_not_the_same() {
         nodes[1].group().declare(names(others));
         nodes[2].start(&THREE, true).await;
         nodes[2].group().declare(names(others));
-        tokio::time::sleep(limits::FORM_PAUSE * 3).await; // nothing to wait for: the claim is that nothing happens
+        // Each asks both others at every look.
+        let (looks, before) = (3 * 3 * 2, net.probed.load(Ordering::Relaxed));
+        until("three looks of each", || net.probed.load(Ordering::Relaxed) >= before + looks).await;
         assert!(nodes.iter().all(unborn), "{first:?} and {others:?}");
         for node in &mut nodes {
             node.kill().await;

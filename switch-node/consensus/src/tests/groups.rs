@@ -250,8 +250,13 @@ async fn a_node_that_lacks_what_it_acknowledged_is_sent_nothing_more_and_harms_n
     nodes[put_back].copy_to(&mut older);
     nodes[put_back].start(&THREE, true).await;
     propose(&nodes, &[leads], pack("acknowledged")).await;
-    until("it has it", || nodes[put_back].packs().len() == 2).await;
     let id = nodes[put_back].id();
+    // That its table has it does not say that the leader has heard that its disk does.
+    let heard = || {
+        let status = nodes[leads].group().status();
+        status.members.iter().any(|member| member.node_id == id && member.matched == status.last)
+    };
+    until("the leader has heard that it has it", heard).await;
     nodes[put_back].kill().await;
 
     older.start(&THREE, true).await;

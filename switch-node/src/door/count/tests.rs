@@ -8,7 +8,10 @@ use tokio::time::Duration;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
 use super::*;
-use crate::door::{access::AccessLayer, refusal::refused, seldom::tests::Lines};
+use crate::{
+    door::{access::AccessLayer, refusal::refused},
+    telemetry::seldom::tests::Lines,
+};
 
 const AUTHORIZE: &str = "/payswitch.gateway.v1.AuthorizationService/Authorize";
 const BOOTSTRAP: &str = "/payswitch.operator.v1.ClusterService/Bootstrap";

@@ -27,13 +27,12 @@ use tower_service::Service;
 
 use super::admission::{Admitted, Priority};
 use crate::{
-    door::seldom::Seldom,
     gateway::{
         call::{GatewayCall, Told},
         outlook::{Caller, Outlook},
         status::GatewayError,
     },
-    telemetry::{self, CallLimit},
+    telemetry::{self, CallLimit, seldom::Seldom},
 };
 
 /// Follow-ups a second for each new payment a second: a capture, a void and two repeats.
@@ -271,8 +270,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        door::seldom::tests::Lines,
         gateway::layers::admission::tests::{FakeOutlook, called, payment, void},
+        telemetry::seldom::tests::Lines,
     };
 
     /// A stack of rate alone.

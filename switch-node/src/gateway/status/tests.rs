@@ -125,7 +125,7 @@ fn table() -> Vec<Told> {
         told(Error::Unavailable(Unavailable::Starting), Code::Unavailable, "STARTING", true),
         told(Error::Unavailable(Unavailable::Behind), Code::Unavailable, "BEHIND", true),
         told(Error::Unavailable(Unavailable::DiskReserve), Code::Unavailable, "DISK_RESERVE", true),
-        told(Error::Unavailable(Unavailable::KeyMissing), Code::Unavailable, "KEY_MISSING", true),
+        told(Error::Unavailable(Unavailable::KeyMissing), Code::Unavailable, "KEY_MISSING", true).sent("unknown"),
         told(Error::Overloaded { retry_after, sent: Sent::NotSent }, Code::Unavailable, "OVERLOADED", true),
         told(
             Error::RateExceeded { gateway: gateway(), calls_per_second_max: 50, retry_after, sent: Sent::NotSent },

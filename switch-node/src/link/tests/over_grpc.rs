@@ -12,11 +12,18 @@ use switch_proto::network::v1::{
     exchange_request::Body as Asks,
     exchange_response::Body as Tells,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
 
 use super::fixture::{Events, Gate, approval, approved, directory, record, send};
-use crate::link::{GrpcConnector, LinkState, Links, Received, Settings, connect::read};
+use crate::{
+    link::{GrpcConnector, LinkState, Links, Received, Settings, connect::read},
+    telemetry::seldom::tests::Lines,
+};
 
 /// Agrees to everything; breaks off at the second request.
 struct Agreeable;
@@ -91,6 +98,58 @@ async fn in_service(link: &Arc<dyn crate::link::NetworkLink>) {
         }
     };
     timeout(Duration::from_secs(10), waiting).await.expect("in service in time");
+}
+
+/// Why there is no connection stands in the log, and a network could write a card number into it.
+#[tokio::test]
+async fn what_a_network_writes_into_its_last_frame_stays_out_of_the_log() {
+    let lines = Lines::default();
+    let _logged = lines.of_this_thread();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let network = tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            go_away(&mut tcp).await.expect("it is heard");
+        }
+    });
+    let connector = GrpcConnector::new(Arc::new(move |link| {
+        Ok(Endpoint::from_shared(format!("http://{}", link.address))?.connect_lazy())
+    }));
+    let links =
+        Links::new(Arc::new(connector), Arc::new(Events::default()), Arc::new(Gate::default()), Settings::default());
+    links.follow(&directory(&[switch_domain::directory::Link { address: address.to_string(), ..record("visa-1") }]));
+    let told = async {
+        let mut told = String::new();
+        while !told.contains("no connection") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            told += &lines.take();
+        }
+        told
+    };
+    let told = timeout(Duration::from_secs(10), told).await.expect("it is told in time");
+    assert!(told.contains("WARN") && told.contains("excessive load") && !told.contains("99 to be kept"), "{told}");
+    links.sign_off(tokio::time::Instant::now() + Duration::from_secs(10)).await;
+    network.abort();
+}
+
+/// Answers the first request of an HTTP/2 connection with GOAWAY, ENHANCE_YOUR_CALM and words.
+async fn go_away(tcp: &mut TcpStream) -> std::io::Result<()> {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    tcp.write_all(&settings).await?;
+    let mut preface = [0; 24];
+    tcp.read_exact(&mut preface).await?;
+    let mut head = [0; 9];
+    // Until HEADERS.
+    while head[3] != 1 {
+        tcp.read_exact(&mut head).await?;
+        let length = u64::from(u32::from_be_bytes([0, head[0], head[1], head[2]]));
+        tokio::io::copy(&mut (&mut *tcp).take(length), &mut tokio::io::sink()).await?;
+    }
+    let words = b"99 to be kept out of logs";
+    let body = [&[0, 0, 0, 0, 0, 0, 0, 11], &words[..]].concat();
+    let length = u8::try_from(body.len()).expect("a short frame");
+    tcp.write_all(&[&[0, 0, length, 7, 0, 0, 0, 0, 0], &body[..]].concat()).await?;
+    tokio::io::copy(tcp, &mut tokio::io::sink()).await.map(drop)
 }
 
 #[test]

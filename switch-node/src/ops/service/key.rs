@@ -21,8 +21,12 @@ use tonic::{Code, Request, Response, Status};
 use super::{Operators, audit, author, refusals, until, within};
 use crate::{
     door::refusal::refused,
-    keyring::{Asked, RotateFault, WHOLE},
-    security::{data_keys::wrapping_name, keys::KeyFault, sealing},
+    keyring::{Asked, RotateFault, SHUT, WHOLE},
+    security::{
+        data_keys::{another_of, wrapping_file},
+        keys::KeyFault,
+        sealing,
+    },
 };
 
 #[tonic::async_trait]
@@ -74,20 +78,30 @@ impl KeyService for Operators {
 }
 
 impl Operators {
-    /// Refuses a wrapping key that a voter lacks, or may lack: what is wrapped under it would not open there, and that voter
-    /// could not lead.
+    /// Refuses a wrapping key that a voter lacks, or may lack, or has another of: what is wrapped under it would not open there,
+    /// and that voter could not lead.
     async fn held_by_every_voter(&self, version: u32) -> Result<(), Status> {
-        let name = wrapping_name(version);
+        let own = self.shared.journal.group().status().identity.node_id;
+        let keys = self.shared.keeper.keys();
+        let file = wrapping_file(version);
+        let lacks = |node: NodeId| format!("node {node:016x} does not have {file}: bring it to every voter first");
+        let missing = |node: NodeId, words| {
+            refused(Code::FailedPrecondition, "WRAPPING_KEY_MISSING", words)
+                .with("node_id", format!("{node:016x}"))
+                .with("wrapping_key", &file)
+                .status()
+        };
+        let name = keys.wrapping_name(version).map_err(|_| missing(own, lacks(own)))?;
         for (node, held) in self.held_by_voters().await {
             let words = match held {
                 Ok(held) if held.contains(&name) => continue,
-                Ok(_) => format!("node {node:016x} does not have {name}: bring it to every voter first"),
-                Err(words) => format!("whether node {node:016x} has {name} is not known: {words}"),
+                Ok(held) => match another_of(&name, &held) {
+                    Some(other) => different(own, &name, node, other),
+                    None => lacks(node),
+                },
+                Err(words) => format!("whether node {node:016x} has {file} is not known: {words}"),
             };
-            return Err(refused(Code::FailedPrecondition, "WRAPPING_KEY_MISSING", words)
-                .with("node_id", format!("{node:016x}"))
-                .with("wrapping_key", &name)
-                .status());
+            return Err(missing(node, words));
         }
         Ok(())
     }
@@ -104,19 +118,30 @@ impl Operators {
         Err(refused(Code::FailedPrecondition, "WRAPPING_KEY_MISSING", words).with("peer_address", address).status())
     }
 
-    /// Refuses to let a learner vote on which a data key does not open, or may not: it could not lead. Who else it is, and
-    /// whether it may vote, is for consensus to say.
+    /// Refuses to let a learner vote on which a data key does not open, or may not, or will not once a wrapping key is used of
+    /// which it has another: it could not lead. Who else it is, and whether it may vote, is for consensus to say.
     pub(super) async fn opens_every_data_key(&self, node: NodeId) -> Result<(), Status> {
         let members = self.shared.journal.group().status().members;
         let Some(learner) = members.into_iter().find(|member| member.node_id == node && !member.voter) else {
             return Ok(());
         };
-        let words = match self.held_by(node, &learner.record.peer_address).await {
-            Ok(held) if held.iter().any(|name| name == WHOLE) => return Ok(()),
-            Ok(_) => {
+        let own = self.shared.journal.group().status().identity.node_id;
+        let keys = self.shared.keeper.keys();
+        let held = self.held_by(node, &learner.record.peer_address).await;
+        let contradicted = held.as_ref().ok().and_then(|held| keys.contradicted(held));
+        let says = |held: &[String], what: &str| held.iter().any(|name| name == what);
+        let words = match (held, contradicted) {
+            (Ok(_), Some((name, other))) => different(own, &name, node, &other),
+            (Ok(held), None) if says(&held, WHOLE) || keys.keyring().keys.is_empty() => return Ok(()),
+            (Ok(held), None) if !says(&held, SHUT) => {
+                let words = format!("the data keys of the cluster have not reached node {node:016x} yet");
+                let refused = refused(Code::FailedPrecondition, "MEMBER_BEHIND", words);
+                return Err(refused.with("node_id", format!("{node:016x}")).status());
+            }
+            (Ok(_), None) => {
                 format!("a data key of the cluster does not open on node {node:016x}: bring its wrapping key first")
             }
-            Err(words) => format!("whether every data key opens on node {node:016x} is not known: {words}"),
+            (Err(words), _) => format!("whether every data key opens on node {node:016x} is not known: {words}"),
         };
         let refused = refused(Code::FailedPrecondition, "WRAPPING_KEY_MISSING", words);
         Err(refused.with("node_id", format!("{node:016x}")).status())
@@ -195,6 +220,14 @@ impl Operators {
             }
         }
     }
+}
+
+/// Two nodes have different keys under one version, and only an operator knows which is the right one.
+fn different(own: NodeId, name: &str, node: NodeId, other: &str) -> String {
+    format!(
+        "node {own:016x}, which leads, has {name} and node {node:016x} has {other}: different keys in files of one name; bring the \
+         right one to the node that has the wrong one, and restart it"
+    )
 }
 
 fn record(keyring: &Keyring, key: &DataKey) -> pb::DataKey {

@@ -71,6 +71,13 @@ fn files(issued: &Issued, roots: &Path) -> TlsFiles {
     }
 }
 
+/// True where new files are in use; none may be refused.
+fn took_all(material: &TlsMaterial) -> bool {
+    let Reload { changed, fault } = material.reload();
+    assert!(fault.is_none(), "{fault:?}");
+    changed
+}
+
 async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("done in time")
 }
@@ -150,8 +157,8 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_costs_no_old_one(
     let (mut server, mut client) = pair.connect().await;
     let old = client.connection().serial().to_owned();
     pair.pki.gateway_door("node", &["localhost"]).expect("renewed in place");
-    assert!(pair.server.reload().expect("good files"));
-    assert!(!pair.server.reload().expect("good files"), "nothing changed since");
+    assert!(took_all(&pair.server));
+    assert!(!took_all(&pair.server), "nothing changed since");
     let (_, renewed) = pair.connect().await;
     assert_ne!(renewed.connection().serial(), old);
     assert!(is_alive(&mut server, &mut client).await);
@@ -170,7 +177,7 @@ async fn a_revoked_certificate_loses_the_connections_it_has() {
     // The reader sleeps when the list changes: it must be woken, not asked.
     let reader = tokio::spawn(async move { server.read(&mut [0; 1]).await });
     pair.pki.revoke(Plane::Gateways, &pair.client_files).expect("a list");
-    assert!(pair.server.reload().expect("good files"));
+    assert!(took_all(&pair.server));
     assert_eq!(cut(within(reader).await.expect("no panic")), Severed::Revoked);
     assert!(is_alive(&mut other_server, &mut other_client).await);
 
@@ -213,7 +220,7 @@ async fn a_root_that_is_gone_takes_its_connections_with_it() {
     let elsewhere = tempfile::tempdir().expect("a folder");
     let other = Pki::create(elsewhere.path(), "switch.test", "blue").expect("a PKI");
     fs::copy(other.root(Plane::Gateways), &pair.files.roots).expect("replaced");
-    assert!(pair.server.reload().expect("good files"));
+    assert!(took_all(&pair.server));
     assert_eq!(cut(within(server.read(&mut [0; 1])).await), Severed::NoLongerTrusted);
 }
 
@@ -224,7 +231,7 @@ async fn a_connection_made_with_the_material_of_before_is_verified_with_that_of_
     let (server, _client) = pair.connect().await;
     let chain = server.connection().chain().to_vec();
     pair.pki.revoke(Plane::Gateways, &pair.client_files).expect("a list");
-    assert!(pair.server.reload().expect("good files"));
+    assert!(took_all(&pair.server));
     let late = pair.server.guard(tokio::io::empty(), chain, Side::Client, &before);
     assert_eq!(late.expect_err("revoked meanwhile").to_string(), Severed::Revoked.to_string());
 }
@@ -238,7 +245,7 @@ fn files_that_cannot_be_used_say_which_and_keep_the_old_configuration() {
         .map(|path| (path.clone(), good(path)));
     let restore = || keep.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("writable"));
     let refused = |expected: &str| {
-        let fault = pair.server.reload().expect_err(expected);
+        let fault = pair.server.reload().fault.expect(expected);
         assert!(fault.to_string().contains(expected), "{fault}");
         pair.server.refresh();
         let reported = pair.server.reloads_refused();
@@ -246,7 +253,7 @@ fn files_that_cannot_be_used_say_which_and_keep_the_old_configuration() {
         assert_eq!(pair.server.reloads_refused(), reported, "reported once, not at every look");
         assert_eq!(pair.server.serial(), serial);
         restore();
-        assert!(!pair.server.reload().expect("as before"));
+        assert!(!took_all(&pair.server), "as before");
         reported
     };
 
@@ -299,7 +306,7 @@ async fn a_revocation_is_enforced_beside_any_other_file_that_cannot_be_used() {
         assert_eq!((pair.server.reloads_refused(), server.connection().severed()), (1, None), "{fault}");
 
         pair.pki.revoke(Plane::Gateways, &pair.client_files).expect("a list");
-        let refused = pair.server.reload().expect_err(fault);
+        let refused = pair.server.reload().fault.expect(fault);
         assert!(refused.to_string().contains(fault), "{refused}");
         assert_eq!(cut(within(server.read(&mut [0; 1])).await), Severed::Revoked, "{fault}");
         let (again, _) = pair.try_connect(TlsConnector::new(Arc::clone(&pair.client)), "localhost").await;
@@ -307,6 +314,31 @@ async fn a_revocation_is_enforced_beside_any_other_file_that_cannot_be_used() {
         assert!(error.to_string().contains("Revoked"), "{fault}: {error}");
         assert_eq!(pair.server.serial(), serial, "what is shown stays what it was");
     }
+}
+
+#[test]
+fn a_look_that_takes_one_file_and_refuses_another_is_told_as_both() {
+    let mut pair = Pair::new();
+    let (told, events) = std::sync::mpsc::channel();
+    let observer: TlsObserver = Arc::new(move |_, event| {
+        let _ = told.send(match event {
+            TlsEvent::Reloaded => "used",
+            TlsEvent::ReloadRefused(_) => "refused",
+            TlsEvent::Severed(_) => "cut",
+        });
+    });
+    pair.server = TlsMaterial::load_observed("gateways", pair.files.clone(), observer).expect("good files");
+    let heard = || {
+        pair.server.refresh();
+        events.try_iter().collect::<Vec<_>>()
+    };
+    fs::remove_file(&pair.files.roots).expect("removable");
+    assert_eq!(heard(), ["refused"]);
+    pair.pki.gateway_door("node", &["localhost"]).expect("renewed in place");
+    assert_eq!(heard(), ["used", "refused"]);
+    assert_eq!(heard(), [""; 0], "each content is told once");
+    fs::copy(pair.pki.root(Plane::Operators), &pair.files.roots).expect("replaced");
+    assert_eq!(heard(), ["used"]);
 }
 
 #[tokio::test]
@@ -325,14 +357,14 @@ async fn a_revocation_is_enforced_where_a_stale_list_stands_in_the_same_file() {
 
     pair.pki.revoke(Plane::Gateways, &pair.client_files).expect("a list");
     fill(&pair, &pair.pki.stale_revocation_list(Plane::Peers).expect("a list"));
-    let refused = pair.server.reload().expect_err("stale");
+    let refused = pair.server.reload().fault.expect("stale");
     assert!(refused.to_string().contains("is stale since"), "{refused}");
     assert_eq!(cut(within(server.read(&mut [0; 1])).await), Severed::Revoked);
     assert!(pair.server.revocation_stale_at() >= Some(stale_at), "the list in use stays in the place of the stale one");
 
     fill(&pair, &pair.pki.revocation_list(Plane::Peers).expect("a list"));
-    assert!(pair.server.reload().expect("good files"));
-    assert!(!pair.server.reload().expect("nothing changed since"));
+    assert!(took_all(&pair.server));
+    assert!(!took_all(&pair.server), "nothing changed since");
 }
 
 #[tokio::test]
@@ -361,7 +393,7 @@ fn a_file_of_any_size_is_read_within_bounds() {
     let pair = Pair::new();
     let huge = fs::File::create(&pair.files.roots).expect("writable");
     huge.set_len(FILE_MAX + 1).expect("sparse");
-    let fault = pair.server.reload().expect_err("too long");
+    let fault = pair.server.reload().fault.expect("too long");
     assert!(fault.to_string().contains("longer than"), "{fault}");
 }
 
