@@ -16,6 +16,7 @@ mod progress;
 mod records;
 mod session;
 mod snapshot_file;
+mod snapshot_shelf;
 mod talk;
 mod tls;
 mod trail;

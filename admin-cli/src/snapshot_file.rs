@@ -20,6 +20,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{API_VERSION, hex, hex_bytes},
+    snapshot_shelf::{MANIFEST_END, PARTIAL_END},
 };
 
 /// What a snapshot is of, and how it can be checked.
@@ -100,7 +101,7 @@ impl Writer {
                 ));
             }
         }
-        let beside = with_end(path, ".partial");
+        let beside = with_end(path, PARTIAL_END);
         let file = create_new(&beside).map_err(|error| unusable(&beside, &error))?;
         Ok(Self {
             path: path.to_owned(),
@@ -138,8 +139,7 @@ impl Writer {
         // Last of all: what has no manifest is no snapshot.
         let mut file = create_new(&manifest_of(&self.path)).map_err(failed)?;
         file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        fs::File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all()).map_err(failed)?;
         Ok(manifest)
     }
 }
@@ -158,15 +158,7 @@ impl Drop for Unfinished {
 /// Reads a snapshot from its first byte to its last and compares it with its manifest; `seen` hears how far it has come, in
 /// bytes, of how many.
 pub(crate) fn verify(path: &Path, checksum: Option<&str>, seen: impl Fn(u64, u64)) -> Result<Manifest, Failure> {
-    let manifest_path = manifest_of(path);
-    let text = fs::read_to_string(&manifest_path).map_err(|error| unreadable(&manifest_path, &error))?;
-    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| damaged(format!("its manifest: {error}")))?;
-    if (manifest.api_version.as_str(), manifest.kind.as_str()) != (API_VERSION, KIND) {
-        return Err(damaged(format!("its manifest is no {KIND} of {API_VERSION}")));
-    }
-    if manifest.own_checksum()? != manifest.checksum {
-        return Err(damaged("its manifest is not what it was".to_owned()));
-    }
+    let manifest = manifest(path)?;
     if checksum.is_some_and(|noted| !noted.eq_ignore_ascii_case(&manifest.checksum)) {
         let words = format!("its manifest has checksum {}: it is another snapshot", manifest.checksum);
         return Err(Failure::local(Exit::Failure, "SNAPSHOT_OTHER", words));
@@ -194,9 +186,28 @@ pub(crate) fn verify(path: &Path, checksum: Option<&str>, seen: impl Fn(u64, u64
     Ok(manifest)
 }
 
+/// Reads the manifest of a snapshot.
+pub(crate) fn manifest(path: &Path) -> Result<Manifest, Failure> {
+    let path = manifest_of(path);
+    let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| damaged(format!("its manifest: {error}")))?;
+    if (manifest.api_version.as_str(), manifest.kind.as_str()) != (API_VERSION, KIND) {
+        return Err(damaged(format!("its manifest is no {KIND} of {API_VERSION}")));
+    }
+    if manifest.own_checksum()? != manifest.checksum {
+        return Err(damaged("its manifest is not what it was".to_owned()));
+    }
+    Ok(manifest)
+}
+
 /// Where the manifest of a snapshot is.
 pub(crate) fn manifest_of(path: &Path) -> PathBuf {
-    with_end(path, ".manifest.json")
+    with_end(path, MANIFEST_END)
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {

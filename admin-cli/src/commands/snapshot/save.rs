@@ -1,6 +1,6 @@
 //! `snapshot save`.
 
-use std::path::Path;
+use std::{num::NonZeroU16, path::Path};
 
 use serde_json::{Value, json};
 use switch_proto::operator::v1::{
@@ -19,10 +19,12 @@ use crate::{
     progress::Progress,
     session::Session,
     snapshot_file::{Manifest, Writer},
+    snapshot_shelf,
 };
 
-pub(super) async fn save(global: &Global, file: &Path) -> Result<Sheet, Failure> {
-    if let Some(plan) = plan(global, &format!("the state of the called node is saved to {}", file.display())) {
+pub(super) async fn save(global: &Global, file: &Path, keep: Option<NonZeroU16>) -> Result<Sheet, Failure> {
+    let then = keep.map(|keep| format!(", and the newest {keep} stay in its folder")).unwrap_or_default();
+    if let Some(plan) = plan(global, &format!("the state of the called node is saved to {}{then}", file.display())) {
         return Ok(plan);
     }
     let session = Session::new(global)?;
@@ -31,6 +33,11 @@ pub(super) async fn save(global: &Global, file: &Path) -> Result<Sheet, Failure>
     let ask = async |channel, request| ClusterServiceClient::new(channel).save_snapshot(request).await;
     let parts = session.change(SaveSnapshotRequest {}, ask).await?;
     let manifest = receive(parts, writer, global).await?;
+    if let Some(keep) = keep {
+        for path in snapshot_shelf::prune(file, &manifest, keep)? {
+            global.talk().say(format_args!("removed {}", path.display()));
+        }
+    }
     Ok(sheet(&manifest, file, session.request_id()))
 }
 
