@@ -22,6 +22,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use crate::pki::{Issued, Pki, Plane};
+
 /// Longest that TCP and TLS together may take on one machine, also under load.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,14 @@ impl TlsFiles {
         let mut config = builder.with_client_auth_cert(chain(&self.certificate)?, key(&self.key)?)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
+    }
+}
+
+impl Pki {
+    /// A certificate with its key, to be shown at the doors of `plane`.
+    pub fn files(&self, plane: Plane, issued: &Issued) -> TlsFiles {
+        let Issued { certificate, key, .. } = issued.clone();
+        TlsFiles { certificate, key, roots: self.root(plane).to_owned() }
     }
 }
 

@@ -28,7 +28,6 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{Aim, GatewayClient, Patience};
 use crate::{
-    channel::TlsFiles,
     history::{Ask, History, Outcome},
     pki::{Issued, Pki, Plane},
 };
@@ -194,7 +193,7 @@ impl Play {
             tokio::spawn(serve(listener, acceptor.clone(), door));
         }
         let own = pki.gateway("shop").expect("a certificate");
-        let tls = TlsFiles { certificate: own.certificate, key: own.key, roots: pki.root(Plane::Gateways).to_owned() };
+        let tls = pki.files(Plane::Gateways, &own);
         let gateway = GatewayClient::new("shop", &addresses, &tls, 1, History::default()).expect("a client");
         let patience =
             Patience { call: Duration::from_secs(2), pause: Duration::from_millis(1), ..Patience::default() };

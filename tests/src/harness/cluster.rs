@@ -162,10 +162,10 @@ impl Builder {
         if self.revocable {
             extra_config.push(revocation_lists(&pki)?);
         }
-        let operator = files(&pki, Plane::Operators, &pki.operator("ops")?);
+        let operator = pki.files(Plane::Operators, &pki.operator("ops")?);
         let mut gateways = Vec::new();
         for name in GATEWAYS {
-            gateways.push((name.to_owned(), files(&pki, Plane::Gateways, &pki.gateway(name)?)));
+            gateways.push((name.to_owned(), pki.files(Plane::Gateways, &pki.gateway(name)?)));
         }
         let mut sandbox = None;
         let mut networks = Vec::new();
@@ -340,7 +340,7 @@ impl Cluster {
 
     /// The certificate of another operator: some things take two persons (R25).
     pub fn another_operator(&self, name: &str) -> anyhow::Result<TlsFiles> {
-        Ok(files(&self.pki, Plane::Operators, &self.pki.operator(name)?))
+        Ok(self.pki.files(Plane::Operators, &self.pki.operator(name)?))
     }
 
     /// The certificate of a gateway of the default directory.
@@ -604,7 +604,7 @@ impl Cluster {
     fn issue(&self, number: usize) -> anyhow::Result<Tls> {
         let (pki, name, host) = (&self.pki, format!("node-{number}"), self.addresses.node(number).to_string());
         let placed = |plane: Plane, issued: Issued| {
-            let files = files(pki, plane, &issued);
+            let files = pki.files(plane, &issued);
             if !self.mounted {
                 return Ok(files);
             }
@@ -618,11 +618,6 @@ impl Cluster {
             link: placed(Plane::Networks, pki.link_client(&name)?)?,
         })
     }
-}
-
-/// The files of a certificate of `plane`.
-fn files(pki: &Pki, plane: Plane, issued: &Issued) -> TlsFiles {
-    TlsFiles { certificate: issued.certificate.clone(), key: issued.key.clone(), roots: pki.root(plane).to_owned() }
 }
 
 /// Writes an empty revocation list of every plane; gives the options that name them.

@@ -66,6 +66,7 @@ async fn it_refuses_values_that_make_no_switch_and_says_why() -> anyhow::Result<
         ("priorityClass={\"create\":true}", "needs priorityClass.name"),
         ("autoscaling={\"enabled\":true}", "autoscaling"),
         ("backup={\"schedule\":\"every night\"}", "schedule"),
+        ("backup={\"keep\":0}", "keep"),
         ("extraContainers=[{\"image\":\"x:1\"}]", "name"),
         ("node={\"extraToml\":\"[tls]\\npoll_ms = 1\"}", "only such as the chart does not write"),
         ("service={\"gateways\":{\"type\":\"LoadBalancer\",\"headless\":true}}", "set type to ClusterIP"),

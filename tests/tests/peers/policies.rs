@@ -1,7 +1,7 @@
 //! What every installation for money must hold, whatever the templates look like. Each policy comes with a way to break it, and
 //! is shown to notice.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU16, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -390,6 +390,7 @@ async fn a_backup_asks_every_node_as_an_operator_and_is_a_pod_like_the_others() 
     let asked: Vec<&String> = verb.1.get_many("endpoint").context("no node")?.collect();
     let nodes: Vec<String> = (0..5).map(|node| format!("till-{node}.till-peers.shop.svc.k8s.example:8003")).collect();
     assert_eq!(asked, nodes.iter().collect::<Vec<_>>());
+    assert_eq!(verb.1.get_one::<NonZeroU16>("keep").map(|keep| keep.get()), Some(12));
 
     let mounts: Vec<&str> = list(&container["volumeMounts"]).filter_map(|mount| mount["mountPath"].as_str()).collect();
     let files = ["certificate", "key", "roots", "file"];

@@ -20,6 +20,8 @@ use switch_tests::{
 };
 use tonic::{Status, Streaming, transport::Channel};
 
+use super::contracts;
+
 /// Every method of the operators' contracts in an order in which each finds what it needs, with the kind of record that it leaves.
 const METHODS: [(&str, Option<&str>); 26] = [
     ("ClusterService/Bootstrap", Some("bootstrap")),
@@ -111,24 +113,16 @@ const AT_ONCE: [(&str, &str, Stage, &str); 3] = [
 
 /// Every method of the operators' contracts.
 fn methods() -> anyhow::Result<BTreeSet<String>> {
-    let files = descriptors()?;
-    let services =
-        files.file.iter().filter(|file| file.package() == "payswitch.operator.v1").flat_map(|file| &file.service);
-    let methods = services
-        .flat_map(|service| service.method.iter().map(move |method| format!("{}/{}", service.name(), method.name())));
-    Ok(methods.collect())
+    let methods = contracts::methods()?.into_iter().filter(|method| method.package == "payswitch.operator.v1");
+    Ok(methods.map(|method| method.name).collect())
 }
 
 /// Every kind of record that the audit trail knows.
 fn kinds_of_acts() -> anyhow::Result<BTreeSet<String>> {
-    let files = descriptors()?;
+    let files = contracts::files()?;
     let mut messages = files.file.iter().flat_map(|file| &file.message_type);
     let act = messages.find(|message| message.name() == "Act").context("the trail has acts")?;
     Ok(act.field.iter().map(|field| field.name().to_owned()).collect())
-}
-
-fn descriptors() -> anyhow::Result<prost_types::FileDescriptorSet> {
-    Ok(prost_types::FileDescriptorSet::decode(switch_proto::DESCRIPTORS)?)
 }
 
 /// The kind of a record, as its field is named.

@@ -16,7 +16,7 @@ use switch_proto::{
     operator::v1::{self as operator, directory_change::Change},
 };
 use switch_tests::{
-    channel::{self, TlsFiles},
+    channel,
     eventually::eventually,
     harness::Cluster,
     history::{self, explanation},
@@ -370,7 +370,7 @@ async fn each_stranger_is_turned_away_at_the_door_with_its_own_alert() -> anyhow
     let before = last_index(&cluster).await?;
     let pki = cluster.pki();
     let node = cluster.node(2);
-    let door = |issued: Issued| Some(at_gateways(&cluster, &issued));
+    let door = |issued: Issued| Some(pki.files(Plane::Gateways, &issued));
     let named = |stem: &str, uri: String| pki.client_with(Plane::Gateways, stem, &[uri]);
     let strangers = [
         ("nobody", None, "CertificateRequired"),
@@ -414,7 +414,7 @@ async fn each_stranger_is_turned_away_at_the_door_with_its_own_alert() -> anyhow
         assert_eq!(knock(address, tls).await?, "UnknownCA", "{plane:?}");
     }
     // A certificate of the right root whose gateway nobody has written down may knock, and no more.
-    let nobody = at_gateways(&cluster, &pki.gateway("nobody")?);
+    let nobody = pki.files(Plane::Gateways, &pki.gateway("nobody")?);
     let mut client = AuthorizationServiceClient::new(channel::lazy(node.gateway_address(), nobody.client()?)?);
     let answer = client.authorize(timed(stage::payment("nobody", cards::APPROVED_VISA, 1), GOOD_DEADLINE)).await;
     let said = differs("an unknown gateway", "PermissionDenied UNKNOWN_PRINCIPAL ", answer);
@@ -525,12 +525,6 @@ pub(super) fn verifier(roots: &std::path::Path) -> anyhow::Result<Arc<WebPkiServ
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build()?)
-}
-
-/// The certificate, shown at the gateways' door.
-fn at_gateways(cluster: &Cluster, issued: &Issued) -> TlsFiles {
-    let roots = cluster.pki().root(Plane::Gateways).to_owned();
-    TlsFiles { certificate: issued.certificate.clone(), key: issued.key.clone(), roots }
 }
 
 fn money(request: &mut pb::AuthorizeRequest) -> &mut pb::Money {

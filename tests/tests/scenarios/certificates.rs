@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::bad_input::{knock, verifier};
+use super::{
+    bad_input::{knock, verifier},
+    scrape::Scrape,
+};
 
 /// Between two replacements.
 const EVERY: Duration = Duration::from_secs(5);
@@ -79,7 +82,8 @@ async fn replaced_under_load(cluster: Builder) -> anyhow::Result<()> {
         }
     }
     for node in cluster.nodes() {
-        let reloads = series(node, "payswitch_tls_reloads_total").await?;
+        let scrape = Scrape::of(node).await?;
+        let reloads = scrape.series("payswitch_tls_reloads_total")?;
         let used = reloads.iter().filter(|(labels, _)| labels.contains("\"used\"")).map(|(_, count)| *count);
         let least = used.clone().fold(f64::MAX, f64::min);
         assert!(used.count() == 4 && least >= f64::from(rounds), "{reloads:?} after {rounds} rounds");
@@ -108,7 +112,7 @@ async fn a_revoked_gateway_loses_its_connections_and_streams_and_nobody_else_doe
 
     // A certificate that is revoked later, with a stream that is open on each node.
     let issued = cluster.pki().gateway("market")?;
-    let tls = shown_to(&cluster, Plane::Gateways, &issued);
+    let tls = cluster.pki().files(Plane::Gateways, &issued);
     let market = stage::impatient(&cluster.gateway_with("market", &tls)?);
     let mut watches = Vec::new();
     for node in cluster.nodes() {
@@ -145,7 +149,7 @@ async fn a_revoked_operator_loses_its_connections_and_no_other_operator_does() -
     let _turn = stage::turn().await;
     let cluster = stage::three().revocable().config("[tls]\npoll_ms = 500").start().await?;
     let issued = cluster.pki().operator("leaver")?;
-    let tls = shown_to(&cluster, Plane::Operators, &issued);
+    let tls = cluster.pki().files(Plane::Operators, &issued);
     let (mut clients, mut held) = (Vec::new(), Vec::new());
     for node in cluster.nodes() {
         let client = OperatorClient::new(node.operator_address(), &tls)?;
@@ -195,7 +199,7 @@ async fn a_revoked_node_is_cut_off_by_the_others_until_it_has_another_certificat
     std::fs::copy(&issued.certificate, &stolen.certificate)?;
     std::fs::copy(&issued.key, &stolen.key)?;
     let others: Vec<&Node> = cluster.nodes().iter().filter(|node| node.number() != odd).collect();
-    let tls = shown_to(&cluster, Plane::Peers, &stolen);
+    let tls = cluster.pki().files(Plane::Peers, &stolen);
     let mut held = Vec::new();
     for node in &others {
         held.push(opened(node.peer_address(), &tls).await?);
@@ -257,7 +261,8 @@ async fn ended(mut connection: TlsStream<TcpStream>) -> anyhow::Result<()> {
 async fn has_cut(node: &Node, plane: &str, least: u32) -> anyhow::Result<()> {
     let what = format!("node {} has cut {least} connections at the door for {plane}", node.number());
     eventually(SOON, &what, || async {
-        let cut = series(node, "payswitch_tls_connections_cut_total").await?;
+        let scrape = Scrape::of(node).await?;
+        let cut = scrape.series("payswitch_tls_connections_cut_total")?;
         let of_plane = |labels: &str| labels.contains(&format!("\"{plane}\"")) && labels.contains("revoked");
         let revoked = cut.iter().find(|(labels, _)| of_plane(labels)).map_or(0.0, |(_, count)| *count);
         ensure!(revoked >= f64::from(least), "{revoked} are cut: {cut:?}");
@@ -268,7 +273,7 @@ async fn has_cut(node: &Node, plane: &str, least: u32) -> anyhow::Result<()> {
 
 /// An error unless a door says to a new connection that its certificate is revoked.
 async fn refused_as_revoked(cluster: &Cluster, address: &str, plane: Plane, issued: &Issued) -> anyhow::Result<()> {
-    let tls = channel::client_with(verifier(cluster.pki().root(plane))?, Some(&shown_to(cluster, plane, issued)))?;
+    let tls = channel::client_with(verifier(cluster.pki().root(plane))?, Some(&cluster.pki().files(plane, issued)))?;
     let heard = knock(address, tls).await?;
     ensure!(heard == "CertificateRevoked", "{address} says {heard}");
     Ok(())
@@ -297,18 +302,5 @@ async fn shows_its_files(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
 
 /// The shop with a new certificate and no connection yet.
 fn renewed(cluster: &Cluster) -> anyhow::Result<GatewayClient> {
-    cluster.gateway_with("shop", &shown_to(cluster, Plane::Gateways, &cluster.pki().gateway("shop")?))
-}
-
-/// A certificate, shown at the door of `plane`.
-fn shown_to(cluster: &Cluster, plane: Plane, issued: &Issued) -> TlsFiles {
-    let roots = cluster.pki().root(plane).to_owned();
-    TlsFiles { certificate: issued.certificate.clone(), key: issued.key.clone(), roots }
-}
-
-/// Labels and values of every series of a metric.
-async fn series(node: &Node, name: &str) -> anyhow::Result<Vec<(String, f64)>> {
-    let (_, page) = node.page("/metrics").await?;
-    let lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
-    lines.map(|(labels, value)| Ok((labels.to_owned(), value.parse()?))).collect()
+    cluster.gateway_with("shop", &cluster.pki().files(Plane::Gateways, &cluster.pki().gateway("shop")?))
 }

@@ -2,11 +2,10 @@
 //! must not come in.
 
 use anyhow::{Context as _, ensure};
-use prost::Message as _;
 use switch_tests::{
     channel::{self, TlsFiles},
     eventually::eventually,
-    harness::{Cluster, Node},
+    harness::Node,
     pki::{Flaw, Issued, Plane},
     stage::{self, SOON},
 };
@@ -22,26 +21,16 @@ use tonic::{
 };
 use tower::ServiceExt as _;
 
-use super::bad_input::{knock, verifier};
+use super::{
+    bad_input::{knock, verifier},
+    contracts::{self, Method},
+};
 
 /// A role: its door, its certificate, the package that it may call.
 struct Caller {
     plane: Plane,
     package: &'static str,
     tls: TlsFiles,
-}
-
-/// Every method of every contract: its package and its path.
-fn methods() -> anyhow::Result<Vec<(String, String)>> {
-    let files = prost_types::FileDescriptorSet::decode(switch_proto::DESCRIPTORS)?;
-    let mut methods = Vec::new();
-    for file in &files.file {
-        for service in &file.service {
-            let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
-            methods.extend(service.method.iter().map(|method| (file.package().to_owned(), path(method.name()))));
-        }
-    }
-    Ok(methods)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,15 +45,16 @@ async fn every_role_may_call_the_methods_of_its_contract_and_no_other() -> anyho
             package: "payswitch.gateway.v1",
             tls: cluster.gateway_tls("shop").context("the shop")?.clone(),
         },
-        Caller { plane: Plane::Peers, package: "payswitch.peer.v1", tls: files(&cluster, Plane::Peers, &peer) },
+        Caller { plane: Plane::Peers, package: "payswitch.peer.v1", tls: cluster.pki().files(Plane::Peers, &peer) },
         Caller { plane: Plane::Operators, package: "payswitch.operator.v1", tls: cluster.operator_tls().clone() },
     ];
-    let methods = methods()?;
+    let methods = contracts::methods()?;
     let mut wrong = Vec::new();
     for caller in &callers {
         let channel = channel::lazy(address(node, caller.plane), caller.tls.client()?)?;
         let (mut own, mut others) = (0, 0);
-        for (package, path) in &methods {
+        for Method { package, name } in &methods {
+            let path = &format!("/{package}.{name}");
             let said = call(&channel, address(node, caller.plane), path).await?;
             let (code, reason) = said.as_ref().map(stage::reason).unwrap_or((Code::Ok, String::new()));
             if package == caller.package {
@@ -124,7 +114,7 @@ async fn no_door_lets_a_certificate_in_that_is_not_good_for_it() -> anyhow::Resu
             Plane::Operators | Plane::Networks => pki.operator(&stem)?,
         };
         let client = |own: Option<&Issued>| {
-            let own = own.map(|own| files(&cluster, plane, own));
+            let own = own.map(|own| pki.files(plane, own));
             channel::client_with(verifier(pki.root(plane))?, own.as_ref())
         };
         // Before it is revoked it comes in: what is refused below is refused for its flaw alone.
@@ -181,12 +171,6 @@ fn address(node: &Node, plane: Plane) -> &str {
         Plane::Operators => node.operator_address(),
         Plane::Networks => unreachable!("a node has no door for networks"),
     }
-}
-
-/// A certificate, shown at the door of `plane`.
-fn files(cluster: &Cluster, plane: Plane, issued: &Issued) -> TlsFiles {
-    let roots = cluster.pki().root(plane).to_owned();
-    TlsFiles { certificate: issued.certificate.clone(), key: issued.key.clone(), roots }
 }
 
 /// Calls a method without a message. Gives the error, or nothing where a stream of answers begins.

@@ -15,10 +15,12 @@ use switch_proto::{
 };
 use switch_tests::{
     eventually::eventually,
-    harness::{NETWORKS, Node, directory::Timing},
+    harness::{NETWORKS, directory::Timing},
     sandbox::{cards, proto::Mode},
     stage::{self, SOON},
 };
+
+use super::scrape::Scrape;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_shows_exactly_the_metrics_of_the_list_and_no_card() -> anyhow::Result<()> {
@@ -76,7 +78,7 @@ async fn every_node_shows_exactly_the_metrics_of_the_list_and_no_card() -> anyho
         let own = stage::status(node).await?.node_id;
         let scrape = eventually(SOON, &format!("node {} shows the list", node.number()), || async {
             let scrape = Scrape::of(node).await?;
-            scrape.compare()?;
+            compare(&scrape)?;
             let owed = scrape.value("payswitch_doubt_items", &reversal)?;
             ensure!(owed == 0.0, "{owed} reversals are shown, and nothing is owed any more");
             anyhow::Ok(scrape)
@@ -207,61 +209,29 @@ const UNANSWERED: i64 = 7_319;
 /// Seconds.
 const A_DAY: f64 = 86_400.0;
 
-/// A page of metrics.
-struct Scrape {
-    text: String,
-    /// Name, kind and meaning, as the page says.
-    metrics: BTreeMap<String, (String, String)>,
-}
-
-impl Scrape {
-    async fn of(node: &Node) -> anyhow::Result<Self> {
-        let (status, text) = node.page("/metrics").await?;
-        ensure!(status == 200, "status {status}");
-        let said = |what: &'static str| {
-            let lines = text.lines().filter_map(move |line| line.strip_prefix(what)?.split_once(' '));
-            lines.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect::<BTreeMap<_, _>>()
+/// An error unless this is the list: no metric more, none less, each of its kind and with its meaning.
+fn compare(scrape: &Scrape) -> anyhow::Result<()> {
+    let listed = METRICS.iter().map(|metric| {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
         };
-        let meanings = said("# HELP ");
-        let metrics = said("# TYPE ").into_iter().map(|(name, kind)| {
-            let meaning = meanings.get(&name).cloned().unwrap_or_default();
-            (name, (kind, meaning))
-        });
-        let metrics = metrics.collect();
-        Ok(Self { metrics, text })
+        (metric.name.to_owned(), (kind.to_owned(), metric.meaning.to_owned()))
+    });
+    let listed: BTreeMap<_, _> = listed.collect();
+    ensure!(listed.len() == METRICS.len(), "a name stands in the list twice");
+    let missing: Vec<_> = listed.keys().filter(|name| !scrape.metrics.contains_key(*name)).collect();
+    let unlisted: Vec<_> = scrape.metrics.keys().filter(|name| !listed.contains_key(*name)).collect();
+    ensure!(missing.is_empty() && unlisted.is_empty(), "missing {missing:?}, not in the list {unlisted:?}");
+    for (name, said) in &scrape.metrics {
+        ensure!(listed[name] == *said, "{name} is {said:?} instead of {:?}", listed[name]);
     }
-
-    /// The value of the series with these labels, in this order.
-    fn value(&self, name: &str, labels: &str) -> anyhow::Result<f64> {
-        let series = format!("{name}{{{labels}}} ");
-        let value = self.text.lines().find_map(|line| line.strip_prefix(&series));
-        Ok(value.with_context(|| format!("no series {series}"))?.parse()?)
+    // A sample without a kind would belong to no metric of the page.
+    for line in scrape.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        let of = ["", "_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        ensure!(of.into_iter().any(|name| listed.contains_key(name)), "{line} belongs to nothing");
     }
-
-    /// An error unless this is the list: no metric more, none less, each of its kind and with its meaning.
-    fn compare(&self) -> anyhow::Result<()> {
-        let listed = METRICS.iter().map(|metric| {
-            let kind = match metric.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram(_) => "histogram",
-            };
-            (metric.name.to_owned(), (kind.to_owned(), metric.meaning.to_owned()))
-        });
-        let listed: BTreeMap<_, _> = listed.collect();
-        ensure!(listed.len() == METRICS.len(), "a name stands in the list twice");
-        let missing: Vec<_> = listed.keys().filter(|name| !self.metrics.contains_key(*name)).collect();
-        let unlisted: Vec<_> = self.metrics.keys().filter(|name| !listed.contains_key(*name)).collect();
-        ensure!(missing.is_empty() && unlisted.is_empty(), "missing {missing:?}, not in the list {unlisted:?}");
-        for (name, said) in &self.metrics {
-            ensure!(listed[name] == *said, "{name} is {said:?} instead of {:?}", listed[name]);
-        }
-        // A sample without a kind would belong to no metric of the page.
-        for line in self.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            let name = line.split(['{', ' ']).next().unwrap_or_default();
-            let of = ["", "_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
-            ensure!(of.into_iter().any(|name| listed.contains_key(name)), "{line} belongs to nothing");
-        }
-        Ok(())
-    }
+    Ok(())
 }

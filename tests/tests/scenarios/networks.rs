@@ -10,7 +10,7 @@ use switch_proto::{
     peer::v1::{Caller, ForwardRequest, forward_response::Answer, forward_service_client::ForwardServiceClient},
 };
 use switch_tests::{
-    channel::{self, TlsFiles},
+    channel,
     eventually::eventually,
     gateway_client::GatewayClient,
     harness::NETWORKS,
@@ -82,8 +82,7 @@ async fn r3_what_is_forwarded_to_a_node_that_does_not_lead_is_decided_by_nobody(
 /// Hands a payment of the shop to a node, as another node does, and gives its refusal.
 async fn forwarded(pki: &Pki, address: &str, asked: &AuthorizeRequest) -> anyhow::Result<Status> {
     let peer = pki.peer("visitor", &["127.0.0.1"])?;
-    let roots = pki.root(Plane::Peers).to_owned();
-    let tls = TlsFiles { certificate: peer.certificate, key: peer.key, roots };
+    let tls = pki.files(Plane::Peers, &peer);
     let time_ms = u32::try_from(SOON.as_millis())?;
     let request = ForwardRequest {
         caller: Some(Caller { principal: pki.gateway_uri("shop") }),

@@ -80,10 +80,12 @@ async fn roll(leaving: Leaving) -> anyhow::Result<()> {
     }
     assert!(!hand_overs.is_empty(), "nobody led");
     assert!(counts.approved > 100, "the load was none: {counts:?}");
-    assert_eq!((counts.refused, counts.outcome_unknown, counts.followed_unknown), (0, 0, 0), "{counts:?}");
     // A gateway may ask again where the switch says UNAVAILABLE; nothing else may be said.
     let failed: Vec<_> = cluster.history().calls().into_iter().filter(|call| is_failure(&call.outcome)).collect();
     assert!(failed.is_empty(), "{} calls failed, the first: {:?}", failed.len(), failed.first());
+    // Of what follows a payment some is to be refused, and a connection that ended under its first call leaves it in doubt here:
+    // that is judged call by call, above.
+    assert_eq!((counts.refused, counts.outcome_unknown), (0, 0), "{counts:?}");
     stage::read_again(&cluster).await?;
     cluster.judge().await.map(drop)
 }

@@ -40,7 +40,7 @@ use switch_tests::{
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::disks;
+use super::{disks, scrape::Scrape};
 
 /// Between two rotations.
 const EVERY: Duration = Duration::from_secs(2);
@@ -172,6 +172,22 @@ async fn r7_a_wrapping_key_is_used_once_every_voter_has_it() -> anyhow::Result<(
         cluster.restart(behind)?;
         cluster.ready().await?;
     }
+
+    // A file of the right name with another key in it is not it.
+    let file = cluster.folder().join("keys/wrapping-2.key");
+    let right = std::fs::read(&file)?;
+    std::fs::write(&file, other_digits(&right))?;
+    cluster.restart(lacks)?;
+    cluster.ready().await?;
+    let refused = keys.rotate_key(rotate.clone()).await.expect_err("a voter has another");
+    assert_eq!(stage::reason(&refused), (Code::FailedPrecondition, "WRAPPING_KEY_MISSING".to_owned()));
+    let odd = cluster.node(lacks).operator().status().await?.node_id;
+    let named = format!("node {odd:016x} has wrapping-2:");
+    assert!(refused.message().contains(&named), "{}", refused.message());
+    std::fs::write(&file, right)?;
+    cluster.restart(lacks)?;
+    cluster.ready().await?;
+
     assert_eq!(keys.rotate_key(rotate.clone()).await?.into_inner().version, 2);
     cluster.kill9(lacks);
     assert_eq!(keys.rotate_key(rotate).await?.into_inner().version, 2, "the same call asks nobody again");
@@ -183,22 +199,20 @@ async fn r7_a_wrapping_key_is_used_once_every_voter_has_it() -> anyhow::Result<(
     cluster.judge().await.map(drop)
 }
 
-/// A file of the right name with another key in it: who asks for names cannot notice.
+/// A voter that has the wrapping key when it is asked for, and another one under its name when the data key comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn r7_a_node_on_which_a_data_key_does_not_open_is_not_ready_and_gives_leadership_away() -> anyhow::Result<()> {
     let _turn = stage::turn().await;
-    let cluster = stage::three().start().await?;
+    // Nobody stands for election while one node stands still and another is away.
+    let cluster = stage::three().election_ms(250, 6000, 9000).start().await?;
     let [good, other, odd] = [1, 2, 3];
     let file = cluster.folder().join("keys/wrapping-2.key");
     generate_version(&cluster.folder().join("keys"), Purpose::Wrapping, 2)?;
     let right = std::fs::read(&file)?;
-    for number in [good, other] {
-        cluster.restart(number)?;
+    for node in cluster.nodes() {
+        cluster.restart(node.number())?;
         cluster.ready().await?;
     }
-    std::fs::write(&file, other_digits(&right))?;
-    cluster.restart(odd)?;
-    cluster.ready().await?;
     if cluster.wait_leader(SOON).await?.node != good {
         cluster.transfer(good).await?;
     }
@@ -208,7 +222,23 @@ async fn r7_a_node_on_which_a_data_key_does_not_open_is_not_ready_and_gives_lead
         wrapping_version: 2,
         overlap_s: 0,
     };
-    assert_eq!(cluster.node(good).operator().keys().rotate_key(rotate).await?.into_inner().version, 2);
+    let said = probes(cluster.node(odd)).await?;
+    cluster.stop(other)?;
+    let mut keys = cluster.node(good).operator().keys();
+    let rotating = tokio::spawn(async move { keys.rotate_key(rotate).await });
+    // Before the other one has answered too, nothing is made.
+    eventually(SOON, "node 3 says what it has", || async {
+        let now = probes(cluster.node(odd)).await?;
+        anyhow::ensure!(now > said, "it said so {now} times");
+        Ok(())
+    })
+    .await?;
+    cluster.kill9(odd);
+    cluster.cont(other)?;
+    assert_eq!(rotating.await??.into_inner().version, 2);
+
+    std::fs::write(&file, other_digits(&right))?;
+    cluster.restart(odd)?;
     let says_why = || async {
         let page = cluster.node(odd).page("/readyz").await;
         page.is_ok_and(|(status, words)| {
@@ -228,6 +258,38 @@ async fn r7_a_node_on_which_a_data_key_does_not_open_is_not_ready_and_gives_lead
     let is_ready = || async { cluster.node(odd).page("/readyz").await.is_ok_and(|(status, _)| status == 200) };
     eventually(SOON, "node 3 is ready", is_ready).await?;
     cluster.judge().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r7_a_learner_with_another_wrapping_key_does_not_become_a_voter() -> anyhow::Result<()> {
+    let _turn = stage::turn().await;
+    let mut cluster = stage::three().start().await?;
+    let file = cluster.folder().join("keys/wrapping-1.key");
+    let right = std::fs::read(&file)?;
+    std::fs::write(&file, other_digits(&right))?;
+    let fourth = cluster.add_node()?;
+    let (cluster, node) = (&cluster, cluster.node(fourth));
+    let promote = || async {
+        let node_id = node.operator().status().await?.node_id;
+        let leader = cluster.leader().await.context("nobody leads")?;
+        let request = stage::timed(operator::PromoteMemberRequest { node_id });
+        anyhow::Ok(cluster.node(leader.node).operator().cluster().promote_member(request).await)
+    };
+    eventually(SOON, "it is refused for its key", || async {
+        let refused = promote().await?.expect_err("it has another key");
+        let (reason, words) = (stage::reason(&refused), refused.message());
+        anyhow::ensure!(reason == (Code::FailedPrecondition, "WRAPPING_KEY_MISSING".to_owned()), "{reason:?} {words}");
+        let named = format!("node {:016x} has wrapping-1:", node.operator().status().await?.node_id);
+        anyhow::ensure!(words.contains(&named), "{words}");
+        Ok(())
+    })
+    .await?;
+
+    cluster.kill9(fourth);
+    std::fs::write(&file, right)?;
+    cluster.restart(fourth)?;
+    eventually(SOON, "it becomes a voter", || async { anyhow::Ok(promote().await??) }).await?;
+    cluster.ready().await
 }
 
 /// The first data keys are wrapped before there is a voter to ask.
@@ -253,6 +315,21 @@ async fn r7_no_cluster_begins_while_its_nodes_have_different_wrapping_keys() -> 
     })
     .await?;
 
+    // As many, and under one name not the same.
+    let file = cluster.folder().join("keys/wrapping-2.key");
+    let right = std::fs::read(&file)?;
+    std::fs::write(&file, other_digits(&right))?;
+    for other in others {
+        cluster.restart(other)?;
+    }
+    eventually(SOON, "a cluster of nodes with different keys under one name is refused", || async {
+        let said = bootstrap().await.expect_err("two nodes have another key");
+        let refused = stage::reason(&said) == (Code::FailedPrecondition, "WRAPPING_KEY_MISSING".to_owned());
+        if refused && said.message().matches("wrapping-2:").count() == 2 { Ok(()) } else { Err(said) }
+    })
+    .await?;
+
+    std::fs::write(&file, right)?;
     for other in others {
         cluster.restart(other)?;
     }
@@ -275,6 +352,13 @@ fn other_digits(file: &[u8]) -> Vec<u8> {
         _ => b'0',
     };
     file.iter().map(other).collect()
+}
+
+/// How often a node has said to another one who it is and what it has.
+async fn probes(node: &Node) -> anyhow::Result<f64> {
+    let scrape = Scrape::of(node).await?;
+    let calls = scrape.series("payswitch_rpc_requests_total")?.into_iter();
+    Ok(calls.filter(|(labels, _)| labels.contains("RaftService/Probe\"")).map(|(_, count)| count).sum())
 }
 
 /// Makes a new key at whoever leads.

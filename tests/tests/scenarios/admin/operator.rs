@@ -78,7 +78,11 @@ impl Operator {
         let mut command = Command::new("script");
         let line = format!("exec \"$ADMIN_CLI\" admin {}", line.join(" "));
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("ADMIN_CLI", &self.program);
-        command.env("PAYSWITCH_CONTEXTS", &self.contexts).env("TERM", "xterm").env_remove("NO_COLOR");
+        command.env("PAYSWITCH_CONTEXTS", &self.contexts).env("TERM", "xterm");
+        // Whoever runs the tests may have said what is to be coloured; that it is a build server says it, too.
+        for said in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            command.env_remove(said);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         command
     }
