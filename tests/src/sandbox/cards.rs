@@ -202,10 +202,11 @@ cards! {
     NEVER_TRY_AGAIN = "4000009900002901", Behaviour::DeclineAdvised { code: Code::INSUFFICIENT_FUNDS, advice: "03" };
 }
 
-/// What the numbers of [`numbered`] begin with; as much of a number may be shown and stored.
-pub const NUMBERED: &str = "40000098";
+/// What the numbers of [`numbered`] begin with; as much of a number may be shown and stored. Digits that no counter shows by itself:
+/// packed, those of the other cards, `40 00 00 9…`, stand in the number of every ten thousandth transaction or so.
+pub const NUMBERED: &str = "41472098";
 
-/// The n-th of ten million plain cards, 400000 98 and seven digits and the check digit: approved unless the conduct
+/// The n-th of ten million plain cards, 414720 98 and seven digits and the check digit: approved unless the conduct
 /// says otherwise. For workloads that need many cards.
 pub fn numbered(n: u32) -> String {
     let mut number = format!("{NUMBERED}{:07}", n % 10_000_000);
